@@ -1,0 +1,25 @@
+//! Every decision of keepwell, pure.
+//!
+//! `handle(now, input)` goes in, `poll_effect` and `poll_event` come out, `next_deadline` says when to come back and
+//! why. This crate never reads a clock, never does IO, never starts a thread, and draws its jitter from a seeded
+//! generator: the same inputs give the same outputs, always.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod command;
+pub mod effect;
+pub mod event;
+pub mod id;
+pub mod spec;
+pub mod supervisor;
+pub mod time;
+
+pub use command::{By, Command, CommandError, Plan, PlannedAction};
+pub use effect::{Effect, Record, Role};
+pub use event::{Event, EventKind};
+pub use id::{ProbeId, RunId, ServiceId};
+pub use spec::{ServiceSpec, Specs};
+pub use supervisor::{Input, Outcome, Supervisor};
+pub use time::{Mono, Now, Wall};

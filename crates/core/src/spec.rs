@@ -1,0 +1,264 @@
+//! What the core knows of a service: only what decisions need. Commands, environments, users, limits and log files are
+//! the shell's; of them the core sees `fingerprint` alone. Made by `keepwell-config`, which has validated it: names in
+//! `depends_on` exist, there is no cycle, `instances >= 1`.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole validated configuration, as far as decisions go.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Specs {
+    /// By service name.
+    pub services: BTreeMap<Arc<str>, ServiceSpec>,
+    /// At most this many services are in `starting` at once; `None` is no bound.
+    pub max_parallel_starts: Option<u32>,
+}
+
+/// One service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceSpec {
+    /// Runs for ever, or to an end.
+    pub kind: Kind,
+    /// `false`: not started by `up` or at boot; `start` still starts it.
+    pub enabled: bool,
+    /// How many instances, at least 1.
+    pub instances: u16,
+    /// What must be so before it starts.
+    pub depends_on: Vec<Dependency>,
+    /// When it counts as up.
+    pub ready: Readiness,
+    /// What happens when it ends.
+    pub restart: RestartPolicy,
+    /// The ladder; the kill of the whole tree always follows the last step.
+    pub stop: Vec<StopStep>,
+    /// Programs around its life.
+    pub hooks: Hooks,
+    /// Without a life sign for this long after it was ready, the run is ended and restarted (`WATCHDOG=1`).
+    pub watchdog: Option<Duration>,
+    /// Differs when anything that only a restart can apply has changed (command, environment, user, limits …).
+    pub fingerprint: u64,
+}
+
+/// See [`ServiceSpec::kind`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Kind {
+    /// Meant to run until stopped.
+    Service,
+    /// Meant to end; `completed` when it ended well. Runs once an `up`.
+    Oneshot,
+}
+
+/// A start condition on another service. All instances of `on` must meet it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dependency {
+    /// The service waited for.
+    pub on: Arc<str>,
+    /// What it must have reached.
+    pub condition: Condition,
+    /// `false`: if `on` is not coming by itself (stopped, disabled, gave up, crash-looping), start without it.
+    pub required: bool,
+    /// Stops and restarts with `on`.
+    pub bind: bool,
+}
+
+/// See [`Dependency::condition`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Condition {
+    /// Its process was started.
+    Started,
+    /// It is ready; without a readiness check: alive for [`UP_AFTER`].
+    Ready,
+    /// It is a oneshot and ended well.
+    Completed,
+}
+
+/// A service without a readiness check counts as up when it has been alive this long.
+pub const UP_AFTER: Duration = Duration::from_secs(1);
+
+/// When a service counts as ready.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Readiness {
+    /// No check: state `running`; up after [`UP_AFTER`].
+    None,
+    /// Ready this long after the start.
+    Delay(Duration),
+    /// The shell tries when told (`Effect::Probe`): http, tcp, unix socket, exec, file.
+    Probe {
+        /// From the start of one attempt to the start of the next; attempts never overlap.
+        period: Duration,
+        /// Not ready this long after the start: the run has failed.
+        timeout: Duration,
+    },
+    /// The shell hears of it (`Input::Ready`): sd_notify, a log line.
+    Signalled {
+        /// Not ready this long after the start: the run has failed.
+        timeout: Duration,
+    },
+}
+
+/// See ARCHITECTURE.md, "Restart policy", for the rules these numbers feed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RestartPolicy {
+    /// Which ends are followed by a restart.
+    pub policy: Policy,
+    /// Delay of the first restart in a row; zero: always at once.
+    pub delay: Duration,
+    /// The doubling stops here.
+    pub max_delay: Duration,
+    /// Percent by which a delay is moved, either way, chosen once a restart. 0 to 100.
+    pub jitter: u8,
+    /// The count resets after this long in health.
+    pub reset_after: Duration,
+    /// `None`: without bound.
+    pub limit: Option<Limit>,
+    /// What to do beyond the limit.
+    pub on_crash_loop: OnCrashLoop,
+    /// What exit codes mean.
+    pub exit_codes: ExitCodes,
+}
+
+/// See [`RestartPolicy::policy`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Policy {
+    /// After any end.
+    Always,
+    /// After an end that was no success.
+    OnFailure,
+    /// After none.
+    Never,
+}
+
+/// More than `max` restarts in a sliding `window` is a crash loop; so are `max` attempts in a row none of which became
+/// healthy, whatever their spacing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// Restarts.
+    pub max: u32,
+    /// Sliding.
+    pub window: Duration,
+}
+
+/// See [`RestartPolicy::on_crash_loop`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnCrashLoop {
+    /// Told loudly, and tried again at `max_delay`, growing to [`CRASH_LOOP_MAX_DELAY`].
+    Retry,
+    /// Told loudly, and left alone until an operator or a new configuration.
+    GiveUp,
+}
+
+/// The slowest trial of a crash-looping service.
+pub const CRASH_LOOP_MAX_DELAY: Duration = Duration::from_secs(300);
+
+/// Exit codes by class; what is in none of them is `retry`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExitCodes {
+    /// Ended well.
+    pub success: Vec<i32>,
+    /// Ended badly, worth another try.
+    pub retry: Vec<i32>,
+    /// No try helps until the configuration or the program file changes.
+    pub config_error: Vec<i32>,
+    /// No try helps; gives up at once.
+    pub fatal: Vec<i32>,
+}
+
+/// One step of the way down.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StopStep {
+    /// What is done.
+    pub action: StopAction,
+    /// To whom.
+    pub to: To,
+    /// How long to wait for the tree to be empty before the next step.
+    pub wait: Duration,
+}
+
+/// See [`StopStep::action`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StopAction {
+    /// A POSIX signal by number; `to` says who gets it.
+    Signal(i32),
+}
+
+/// Who gets a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum To {
+    /// The main process.
+    Main,
+    /// The main process's process group.
+    Group,
+    /// Every process of the tree.
+    Tree,
+}
+
+/// Programs around a service's life. Each runs with the service's own environment and identity.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Hooks {
+    /// Before the main process; a failure fails the start unless `may_fail`.
+    pub pre_start: Option<Hook>,
+    /// Once it is ready (or running, without a check); a failure is told and, unless `may_fail`, stops the run.
+    pub post_start: Option<Hook>,
+    /// Before the first step of the ladder, while the service still runs.
+    pub pre_stop: Option<Hook>,
+    /// When the tree is empty, after a stop and after an exit alike.
+    pub post_stop: Option<Hook>,
+}
+
+/// One hook.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hook {
+    /// After this it is killed and counts as failed.
+    pub timeout: Duration,
+    /// A failure is told and changes nothing.
+    pub may_fail: bool,
+}
+
+impl Default for RestartPolicy {
+    /// design: always, 1 s doubling to 60 s, ±25 %, reset after 60 s, 5 in 60 s, retried for ever, 78 waits.
+    fn default() -> Self {
+        Self {
+            policy: Policy::Always,
+            delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(60),
+            jitter: 25,
+            reset_after: Duration::from_secs(60),
+            limit: Some(Limit { max: 5, window: Duration::from_secs(60) }),
+            on_crash_loop: OnCrashLoop::Retry,
+            exit_codes: ExitCodes::default(),
+        }
+    }
+}
+
+impl Default for ExitCodes {
+    /// 0 is success; 78 (`EX_CONFIG`, sysexits.h) is a configuration error.
+    fn default() -> Self {
+        Self { success: vec![0], retry: vec![], config_error: vec![78], fatal: vec![] }
+    }
+}
+
+impl Default for ServiceSpec {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Service,
+            enabled: true,
+            instances: 1,
+            depends_on: vec![],
+            ready: Readiness::None,
+            restart: RestartPolicy::default(),
+            stop: vec![StopStep {
+                action: StopAction::Signal(15),
+                to: To::Main,
+                wait: Duration::from_secs(10),
+            }],
+            hooks: Hooks::default(),
+            watchdog: None,
+            fingerprint: 0,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Requests and answers that cross the process boundary between daemon and anchor, so they are plain data.
+
+use serde::{Deserialize, Serialize};
+
+/// A process to start. Paths and strings are the system's own bytes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SpawnRequest {
+    /// Absolute path of the program file; the daemon has looked it up.
+    pub program: Vec<u8>,
+    /// With `argv[0]`.
+    pub argv: Vec<Vec<u8>>,
+    /// The whole environment, `NAME=value`; nothing is inherited.
+    pub env: Vec<Vec<u8>>,
+    /// Working folder, absolute.
+    pub cwd: Vec<u8>,
+    /// Another user.
+    pub identity: Option<Identity>,
+    /// Octal, e.g. 0o022.
+    pub umask: Option<u32>,
+    /// -20 to 19.
+    pub nice: Option<i32>,
+    /// -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// Resource limits.
+    pub rlimits: Vec<Rlimit>,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privileges: bool,
+    /// Ambient capabilities by number; everything else is dropped if this is `Some`.
+    pub capabilities: Option<Vec<u8>>,
+    /// Files to write `0` into before the program is loaded: `cgroup.procs` of version 1 hierarchies.
+    pub join: Vec<Vec<u8>>,
+}
+
+/// Numeric identity of a process.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Identity {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// One `setrlimit(2)`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// Which.
+    pub resource: Resource,
+    /// `None` is infinity.
+    pub soft: Option<u64>,
+    /// `None` is infinity.
+    pub hard: Option<u64>,
+}
+
+/// Limits that `setrlimit(2)` knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Resource {
+    /// Open descriptors.
+    Nofile,
+    /// Core file, bytes.
+    Core,
+    /// Address space, bytes: stands in for memory where there is no cgroup.
+    AddressSpace,
+    /// Processes of the user: stands in for tasks where there is no cgroup.
+    Nproc,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// Exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// Signal that ended it.
+    pub signal: Option<i32>,
+    /// A core was written.
+    pub core_dumped: bool,
+    /// The tree's memory limit (or the host's) was the cause.
+    pub out_of_memory: bool,
+}
