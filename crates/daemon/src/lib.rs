@@ -1,1 +1,3 @@
-//! daemon
+//! The shell around the core: engine, probes, logs, store and API.
+
+pub mod message;

@@ -4,3 +4,9 @@
 pub mod types;
 
 pub use types::*;
+
+#[cfg(target_os = "linux")]
+#[path = "linux/mod.rs"]
+mod system;
+
+pub use system::*;

@@ -1,0 +1,125 @@
+//! What the other threads of the daemon say to the engine. Each question carries the way back.
+
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use keepwell_core::event::Level;
+use keepwell_core::{By, Command, Input, RunId, ServiceId};
+use keepwell_os::wait::Waker;
+use keepwell_sdk::wire;
+use tokio::sync::oneshot;
+
+/// The way back of a question.
+pub type Reply<T> = oneshot::Sender<Result<T, wire::Problem>>;
+
+/// One message for the engine.
+pub enum Message {
+    /// An operator's command. Answered when its records are committed.
+    Command {
+        /// Who.
+        by: By,
+        /// What.
+        command: Command,
+        /// The accepted plan.
+        reply: Reply<wire::CommandReply>,
+    },
+    /// The status of these services, or of all.
+    Services {
+        /// Names or instances; empty: all.
+        names: Vec<String>,
+        /// In the order of names.
+        reply: Reply<Vec<wire::Status>>,
+    },
+    /// Why each instance of `name` is as it is.
+    Explain {
+        /// Name or instance.
+        name: String,
+        /// One an instance.
+        reply: Reply<Vec<wire::Explanation>>,
+    },
+    /// The guardian.
+    Info {
+        /// About it.
+        reply: Reply<wire::Info>,
+    },
+    /// Read the configuration file and take it on, or only plan to.
+    Reload {
+        /// Who.
+        by: By,
+        /// Only plan.
+        dry_run: bool,
+        /// The plan.
+        reply: Reply<wire::ReloadReply>,
+    },
+    /// Which log slots these services have.
+    LogSlots {
+        /// Names or instances; empty: all.
+        names: Vec<String>,
+        /// Shown name and slot.
+        reply: Reply<Vec<(String, u32)>>,
+    },
+    /// A probe's answer, a readiness line, a notification, a changed program file.
+    Input(Input),
+    /// `STATUS=` of a run.
+    StatusText {
+        /// Whose.
+        run: RunId,
+        /// What it says of itself.
+        text: String,
+    },
+    /// `MAINPID=` of a run.
+    MainPid {
+        /// Whose.
+        run: RunId,
+        /// The process to signal from now on.
+        pid: u32,
+    },
+    /// Something worth telling happened outside the core.
+    Told {
+        /// Whom it concerns.
+        service: Option<ServiceId>,
+        /// How much it matters.
+        level: Level,
+        /// In plain words.
+        text: String,
+    },
+    /// The store has written, or could not write, what was committed under this ticket.
+    Committed {
+        /// Given by the engine.
+        ticket: u64,
+        /// The error in words.
+        result: Result<(), String>,
+    },
+}
+
+/// The door to the engine's thread.
+#[derive(Clone)]
+pub struct EngineHandle {
+    sender: SyncSender<Message>,
+    waker: Waker,
+}
+
+/// Messages that may wait for the engine. It takes thousands a millisecond, so a full queue means that it hangs, and the
+/// anchor will replace it; until then askers are told to try again.
+pub const INBOX: usize = 4096;
+
+impl EngineHandle {
+    /// Joins the two halves of the engine's door.
+    #[must_use]
+    pub fn new(sender: SyncSender<Message>, waker: Waker) -> Self {
+        Self { sender, waker }
+    }
+
+    /// Hands over a message without waiting.
+    ///
+    /// # Errors
+    /// Gives the message back when the queue is full or the engine is gone.
+    pub fn send(&self, message: Message) -> Result<(), Message> {
+        match self.sender.try_send(message) {
+            Ok(()) => {
+                self.waker.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(m) | TrySendError::Disconnected(m)) => Err(m),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! `clock`: see the crate's page.

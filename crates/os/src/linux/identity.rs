@@ -1,0 +1,1 @@
+//! `identity`: see the crate's page.

@@ -1,0 +1,1 @@
+//! `ipc`: see the crate's page.

@@ -1,0 +1,1 @@
+//! `lock`: see the crate's page.

@@ -1,0 +1,17 @@
+//! Linux, from 4.18 on.
+
+pub mod clock;
+pub mod identity;
+pub mod ipc;
+pub mod limits;
+pub mod local;
+pub mod lock;
+pub mod notify;
+pub mod pipe;
+pub mod program;
+pub mod signals;
+pub mod spawn;
+pub mod stop;
+pub mod tree;
+pub mod wait;
+pub mod watch;

@@ -1,0 +1,1 @@
+//! `pipe`: see the crate's page.

@@ -1,0 +1,1 @@
+//! `program`: see the crate's page.

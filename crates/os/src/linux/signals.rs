@@ -1,0 +1,1 @@
+//! `signals`: see the crate's page.

@@ -1,0 +1,1 @@
+//! `spawn`: see the crate's page.

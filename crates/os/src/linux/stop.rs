@@ -1,0 +1,1 @@
+//! `stop`: see the crate's page.

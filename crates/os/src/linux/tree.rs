@@ -1,0 +1,1 @@
+//! `tree`: see the crate's page.

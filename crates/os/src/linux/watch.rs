@@ -1,0 +1,1 @@
+//! `watch`: see the crate's page.
