@@ -1,3 +1,4 @@
 //! The shell around the core: engine, probes, logs, store and API.
 
 pub mod message;
+pub mod options;
