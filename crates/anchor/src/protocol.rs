@@ -52,6 +52,9 @@ pub enum Request {
     Finish(Finish),
     /// What to do with full pipes while there is no daemon.
     WhenGone(WhenGone),
+    /// A main run's program named another process of its tree as the one to signal (`MAINPID=`). From then on that one's
+    /// end is the run's end.
+    MainPid(MainPid),
 }
 
 /// Anchor → daemon.
@@ -128,11 +131,20 @@ bodies! {
     /// See [`Request::WhenGone`].
     WhenGone { /// Drain full pipes into memory; else let writers block.
         drain: bool }
+    /// See [`Request::MainPid`].
+    MainPid {
+        /// Which main run.
+        run: u64,
+        /// A process of its tree.
+        pid: u32
+    }
     /// See [`Report::Welcome`].
     Welcome { /// [`VERSION`].
         version: u32, /// The anchor's own.
         pid: u32, /// How many daemons there were before this one.
-        rebirths: u32, /// `KEEPWELL_RUN`'s first half: this guardian's mark.
+        rebirths: u32,
+        /// Version of the anchor's program.
+        release: String, /// `KEEPWELL_RUN`'s first half: this guardian's mark.
         guardian: String, /// What the command line gave the anchor for its daemons; opaque.
         options: Vec<u8>, /// Which mechanisms the host offers, for `info`: `spawn: clone3 + cgroup`.
         mechanisms: Vec<String> }
