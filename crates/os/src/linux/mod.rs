@@ -15,3 +15,5 @@ pub mod stop;
 pub mod tree;
 pub mod wait;
 pub mod watch;
+
+pub use ipc::{AsHandle, BorrowedHandle, Handle};
