@@ -1,4 +1,5 @@
 //! The shell around the core: engine, probes, logs, store and API.
 
+pub mod convert;
 pub mod message;
 pub mod options;

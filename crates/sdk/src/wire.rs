@@ -276,10 +276,12 @@ pub struct Event {
     pub from: Option<String>,
     /// `state_changed`: now.
     pub state: Option<String>,
-    /// `state_changed`: why.
+    /// `state_changed`, `gave_up`, `hook_failed`, `guardian_stopping`: why. `config_rejected`: the diagnostics in full.
     pub reason: Option<String>,
     /// `started`.
     pub pid: Option<u32>,
+    /// `started`, `spawn_failed`, `exited`, `hook_failed`: `main`, `pre_start`, `post_start`, `pre_stop`, `post_stop`.
+    pub role: Option<String>,
     /// `exited`.
     pub exit: Option<Exit>,
     /// `restart_scheduled`: when.
@@ -306,7 +308,8 @@ pub struct LogLine {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Problem {
-    /// Stable: `unknown_service`, `not_running`, `shutting_down`, `invalid`, `forbidden`, `config`, `internal`.
+    /// Stable: `unknown_service`, `not_running`, `shutting_down`, `invalid`, `forbidden`, `config`, `busy`, `no_route`,
+    /// `internal`.
     pub code: String,
     /// In plain words, lower case, no full stop.
     pub message: String,

@@ -1,0 +1,357 @@
+//! Events as the wire has them: kind, level, and the one line that a person reads.
+
+use std::time::Duration;
+
+use keepwell_core::event::{Event, EventKind, ExitClass, ExitStatus, Level, SpawnError, State};
+use keepwell_core::time::Human;
+use keepwell_core::{By, Role, ServiceId, Wall};
+use keepwell_sdk::wire;
+
+use super::{class, exit_text, millis, numbers, role, state_words, time};
+
+/// Every kind of event and what it tells; docs/api.md is held to this list by a test.
+pub const KINDS: [(&str, &str); 22] = [
+    ("state_changed", "a service's state changed: `from`, `state`, `reason`"),
+    ("started", "a process was started: `pid`, `role`"),
+    ("spawn_failed", "a process could not be started: `exit.text`, `role`"),
+    ("exited", "a process ended: `exit`, `role`"),
+    ("ready", "a service became ready"),
+    ("ready_timed_out", "a service did not become ready in time"),
+    ("watchdog_expired", "no life sign came in time"),
+    ("restart_scheduled", "a restart was decided: `next_attempt`"),
+    ("crash_looped", "too many restarts"),
+    ("gave_up", "no further attempt by itself"),
+    ("stop_step_taken", "a step of the stop ladder was taken"),
+    ("leftovers_killed", "what a service left behind is being ended"),
+    ("stop_stuck", "a tree does not die; the kill is repeated"),
+    ("hook_failed", "a hook failed: `role`"),
+    ("dependency_changed", "what a service depends on went away or came back"),
+    ("commanded", "an operator's command was accepted"),
+    ("config_applied", "a new configuration was taken on"),
+    ("config_rejected", "a new configuration was refused: `reason` has the diagnostics"),
+    ("adopted", "a daemon took over from an earlier one"),
+    ("guardian_started", "keepwell came up"),
+    ("guardian_stopping", "keepwell goes down"),
+    ("told", "anything else that keepwell has to say"),
+];
+
+/// The fact as it crosses the API, under its number.
+#[must_use]
+pub fn event(e: &Event, seq: u64) -> wire::Event {
+    let mut out = wire::Event {
+        seq,
+        at: time(e.at.wall),
+        service: e.service.as_ref().map(ToString::to_string),
+        run: e.run.map(|r| r.0),
+        kind: kind_name(&e.kind).to_owned(),
+        level: level_name(level(&e.kind)).to_owned(),
+        text: text(e.service.as_ref(), &e.kind),
+        ..wire::Event::default()
+    };
+    details(&mut out, &e.kind, e.at.wall);
+    out
+}
+
+fn kind_name(kind: &EventKind) -> &'static str {
+    match kind {
+        EventKind::StateChanged { .. } => "state_changed",
+        EventKind::Started { .. } => "started",
+        EventKind::SpawnFailed(..) => "spawn_failed",
+        EventKind::Exited { .. } => "exited",
+        EventKind::Ready { .. } => "ready",
+        EventKind::ReadyTimedOut { .. } => "ready_timed_out",
+        EventKind::WatchdogExpired { .. } => "watchdog_expired",
+        EventKind::RestartScheduled { .. } => "restart_scheduled",
+        EventKind::CrashLooped { .. } => "crash_looped",
+        EventKind::GaveUp { .. } => "gave_up",
+        EventKind::StopStepTaken { .. } => "stop_step_taken",
+        EventKind::LeftoversKilled => "leftovers_killed",
+        EventKind::StopStuck { .. } => "stop_stuck",
+        EventKind::HookFailed { .. } => "hook_failed",
+        EventKind::DependencyChanged { .. } => "dependency_changed",
+        EventKind::Commanded { .. } => "commanded",
+        EventKind::ConfigApplied { .. } => "config_applied",
+        EventKind::ConfigRejected { .. } => "config_rejected",
+        EventKind::Adopted { .. } => "adopted",
+        EventKind::GuardianStarted => "guardian_started",
+        EventKind::GuardianStopping { .. } => "guardian_stopping",
+        EventKind::Told { .. } => "told",
+    }
+}
+
+fn level(kind: &EventKind) -> Level {
+    match kind {
+        EventKind::CrashLooped { .. } | EventKind::GaveUp { .. } => Level::Error,
+        // The event of the cause is the one to wake somebody; this one only says what it led to.
+        EventKind::StateChanged { to, .. } => match to {
+            State::BackingOff | State::CrashLooping | State::GaveUp | State::Degraded => Level::Warn,
+            State::Stopped
+            | State::Waiting
+            | State::Starting
+            | State::Running
+            | State::Ready
+            | State::Paused
+            | State::Stopping
+            | State::Completed => Level::Info,
+        },
+        EventKind::Exited { expected: true, .. } | EventKind::Exited { class: ExitClass::Success, .. } => {
+            Level::Info
+        }
+        EventKind::DependencyChanged { lost: None } => Level::Info,
+        EventKind::Exited { .. }
+        | EventKind::SpawnFailed(..)
+        | EventKind::ReadyTimedOut { .. }
+        | EventKind::WatchdogExpired { .. }
+        | EventKind::StopStuck { .. }
+        | EventKind::HookFailed { .. }
+        | EventKind::DependencyChanged { lost: Some(_) }
+        | EventKind::ConfigRejected { .. }
+        | EventKind::Adopted { .. } => Level::Warn,
+        EventKind::Started { .. }
+        | EventKind::Ready { .. }
+        | EventKind::RestartScheduled { .. }
+        | EventKind::StopStepTaken { .. }
+        | EventKind::LeftoversKilled
+        | EventKind::Commanded { .. }
+        | EventKind::ConfigApplied { .. }
+        | EventKind::GuardianStarted
+        | EventKind::GuardianStopping { .. } => Level::Info,
+        EventKind::Told { level, .. } => *level,
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
+    }
+}
+
+/// The fields that only some kinds have.
+fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
+    match kind {
+        EventKind::StateChanged { from, to, reason } => {
+            out.from = Some(from.name().to_owned());
+            out.state = Some(to.name().to_owned());
+            out.reason = Some(reason.clone());
+        }
+        EventKind::Started { pid, role: r } => {
+            out.pid = Some(*pid);
+            out.role = Some(role(*r).to_owned());
+        }
+        EventKind::SpawnFailed(error, r) => {
+            out.role = Some(role(*r).to_owned());
+            out.exit = Some(wire::Exit {
+                at: time(at),
+                text: error.text.clone(),
+                class: class(ExitClass::Retry).to_owned(),
+                ..wire::Exit::default()
+            });
+        }
+        EventKind::Exited { status, class: c, role: r, ran_for, was_ready, expected } => {
+            let (code, signal) = numbers(status);
+            out.role = Some(role(*r).to_owned());
+            out.exit = Some(wire::Exit {
+                at: time(at),
+                code,
+                signal,
+                text: exit_text(status),
+                class: class(*c).to_owned(),
+                ran_for_ms: millis(*ran_for),
+                was_ready: *was_ready,
+                expected: *expected,
+            });
+        }
+        EventKind::RestartScheduled { at, .. } => out.next_attempt = Some(time(*at)),
+        EventKind::HookFailed { role: r, reason } => {
+            out.role = Some(role(*r).to_owned());
+            out.reason = Some(reason.clone());
+        }
+        EventKind::GaveUp { reason } | EventKind::GuardianStopping { reason } => {
+            out.reason = Some(reason.clone())
+        }
+        EventKind::ConfigRejected { text } => out.reason = Some(text.clone()),
+        EventKind::Ready { .. }
+        | EventKind::ReadyTimedOut { .. }
+        | EventKind::WatchdogExpired { .. }
+        | EventKind::CrashLooped { .. }
+        | EventKind::StopStepTaken { .. }
+        | EventKind::LeftoversKilled
+        | EventKind::StopStuck { .. }
+        | EventKind::DependencyChanged { .. }
+        | EventKind::Commanded { .. }
+        | EventKind::ConfigApplied { .. }
+        | EventKind::Adopted { .. }
+        | EventKind::GuardianStarted
+        | EventKind::Told { .. } => {}
+    }
+}
+
+fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
+    let who = service.map_or_else(|| "keepwell".to_owned(), ToString::to_string);
+    match kind {
+        EventKind::StateChanged { to, reason, .. } => state_changed(&who, *to, reason),
+        EventKind::Started { pid, role: Role::Main } => format!("{who} started, pid {pid}"),
+        EventKind::Started { pid, role: r } => format!("{who}: {} hook started, pid {pid}", role(*r)),
+        EventKind::SpawnFailed(error, r) => spawn_failed(&who, error, *r),
+        EventKind::Exited { status, class, role, ran_for, was_ready, expected } => {
+            exited(&who, *status, *class, *role, *ran_for, Phase::of(*was_ready, *expected))
+        }
+        EventKind::Ready { after } => format!("{who} is ready after {}", Human(*after)),
+        EventKind::ReadyTimedOut { timeout, last } => {
+            with_reason(format!("{who} did not become ready within {}", Human(*timeout)), last)
+        }
+        EventKind::WatchdogExpired { timeout } => {
+            format!("{who} gave no sign of life for {}", Human(*timeout))
+        }
+        EventKind::RestartScheduled { attempt, delay, .. } if delay.is_zero() => {
+            format!("{who}: next attempt at once (attempt {attempt})")
+        }
+        EventKind::RestartScheduled { attempt, delay, .. } => {
+            format!("{who}: next attempt in {} (attempt {attempt})", Human(*delay))
+        }
+        EventKind::CrashLooped { evidence } => with_reason(format!("{who} is crash-looping"), evidence),
+        EventKind::GaveUp { reason } => with_reason(format!("{who} gave up"), reason),
+        EventKind::StopStepTaken { step, action } => format!("{who}: stop step {step}: {action}"),
+        EventKind::LeftoversKilled => format!("{who}: the processes that it left behind are being ended"),
+        EventKind::StopStuck { waited } => {
+            format!("{who} still has processes {} after the kill; it is repeated", Human(*waited))
+        }
+        EventKind::HookFailed { role: r, reason } => {
+            with_reason(format!("{who}: {} hook failed", role(*r)), reason)
+        }
+        EventKind::DependencyChanged { lost: Some(cause) } => {
+            format!("{who} lost what it depends on: {cause}")
+        }
+        EventKind::DependencyChanged { lost: None } => format!("{who} has all that it depends on again"),
+        EventKind::Commanded { by, what } => commanded(service, by, what),
+        EventKind::ConfigApplied { changes } => config_applied(changes),
+        EventKind::ConfigRejected { text } => {
+            with_reason("configuration refused, nothing was changed".to_owned(), first_line(text))
+        }
+        EventKind::Adopted { runs, missed_exits } => format!(
+            "keepwell's daemon was replaced; {} taken over, {} caught up on",
+            counted(*runs, "running process", "running processes"),
+            counted(*missed_exits, "exit", "exits")
+        ),
+        EventKind::GuardianStarted => "keepwell is up".to_owned(),
+        EventKind::GuardianStopping { reason } => with_reason("keepwell is stopping".to_owned(), reason),
+        EventKind::Told { text, .. } => match service {
+            Some(id) => format!("{id}: {text}"),
+            None => text.clone(),
+        },
+    }
+}
+
+fn state_changed(who: &str, to: State, reason: &str) -> String {
+    let head = match to {
+        State::Completed => format!("{who} completed"),
+        State::GaveUp => format!("{who} has given up"),
+        State::Stopped
+        | State::Waiting
+        | State::Starting
+        | State::Running
+        | State::Ready
+        | State::Degraded
+        | State::Paused
+        | State::Stopping
+        | State::BackingOff
+        | State::CrashLooping => format!("{who} is {}", state_words(to)),
+    };
+    with_reason(head, reason)
+}
+
+fn spawn_failed(who: &str, error: &SpawnError, r: Role) -> String {
+    match r {
+        Role::Main => format!("{who} could not be started: {}", error.text),
+        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop => {
+            format!("{who}: {} hook could not be started: {}", role(r), error.text)
+        }
+    }
+}
+
+/// Where in its life a process ended.
+#[derive(Clone, Copy)]
+enum Phase {
+    BeingStopped,
+    BeforeReady,
+    Ready,
+}
+
+impl Phase {
+    fn of(was_ready: bool, expected: bool) -> Self {
+        match (expected, was_ready) {
+            (true, _) => Phase::BeingStopped,
+            (false, false) => Phase::BeforeReady,
+            (false, true) => Phase::Ready,
+        }
+    }
+}
+
+fn exited(
+    who: &str,
+    status: ExitStatus,
+    class: ExitClass,
+    r: Role,
+    ran_for: Duration,
+    phase: Phase,
+) -> String {
+    let mut line = match r {
+        Role::Main => format!("{who} exited: {} after {}", exit_text(&status), Human(ran_for)),
+        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop => {
+            format!("{who}: {} hook exited: {} after {}", role(r), exit_text(&status), Human(ran_for))
+        }
+    };
+    match (r, phase, class) {
+        (Role::Main, Phase::BeingStopped, _) => line.push_str(", while it was being stopped"),
+        (Role::Main, Phase::BeforeReady, ExitClass::Retry | ExitClass::ConfigError | ExitClass::Fatal) => {
+            line.push_str(", before it was ready");
+        }
+        (Role::Main, Phase::BeforeReady, ExitClass::Success)
+        | (Role::Main, Phase::Ready, _)
+        | (Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop, _, _) => {}
+    }
+    match (r, class) {
+        (Role::Main, ExitClass::ConfigError) => line.push_str("; it means a configuration error"),
+        (Role::Main, ExitClass::Fatal) => line.push_str("; it means that no retry helps"),
+        (Role::Main, ExitClass::Success | ExitClass::Retry)
+        | (Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop, _) => {}
+    }
+    line
+}
+
+fn commanded(service: Option<&ServiceId>, by: &By, what: &str) -> String {
+    match service {
+        Some(id) => format!("{id}: {what}, asked by {}", by.0),
+        None => format!("{what}, asked by {}", by.0),
+    }
+}
+
+fn config_applied(changes: &[String]) -> String {
+    // The line stays readable; `reload` printed the whole plan to who asked for it.
+    const SHOWN: usize = 5;
+    if changes.is_empty() {
+        return "configuration accepted, nothing changes".to_owned();
+    }
+    let mut line = format!("configuration accepted: {}", changes[..changes.len().min(SHOWN)].join("; "));
+    if changes.len() > SHOWN {
+        line.push_str(&format!("; and {} more", changes.len() - SHOWN));
+    }
+    line
+}
+
+fn with_reason(head: String, reason: &str) -> String {
+    match first_line(reason) {
+        "" => head,
+        reason => format!("{head}: {reason}"),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or_default()
+}
+
+fn counted(n: u32, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
