@@ -1,6 +1,7 @@
 //! Linux, from 4.18 on.
 
 pub mod clock;
+pub mod files;
 pub mod identity;
 pub mod ipc;
 pub mod limits;
