@@ -3,3 +3,4 @@
 pub mod convert;
 pub mod message;
 pub mod options;
+pub mod store;
