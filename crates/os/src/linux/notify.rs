@@ -174,7 +174,9 @@ impl NotifyListener {
     /// # Errors
     /// When the runtime cannot watch it.
     pub fn new(socket: NotifySocket) -> io::Result<NotifyListener> {
-        Ok(NotifyListener(AsyncFd::register_with_interest(socket, Interest::READABLE)?))
+        // SAFETY: the socket lends the same open descriptor for as long as it lives, and the registration owns it.
+        let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        Ok(NotifyListener(watched?))
     }
 
     /// The next datagram. Dropping the future loses none.
