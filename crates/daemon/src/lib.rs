@@ -4,3 +4,4 @@ pub mod convert;
 pub mod message;
 pub mod options;
 pub mod store;
+pub mod trace;

@@ -121,9 +121,9 @@ fn words(e: &rusqlite::Error) -> String {
 impl Db {
     /// Opens or begins the file, for us alone, at the newest schema. The second is worth telling.
     pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<(Db, Option<String>), OpenError> {
-        files::open_private(path).map_err(|e| match e.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::IsADirectory => OpenError::Damaged(e.to_string()),
-            _ => OpenError::NotNow(e.to_string()),
+        files::open_private(path).map_err(|e| {
+            let in_the_way = matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::IsADirectory);
+            if in_the_way { OpenError::Damaged(e.to_string()) } else { OpenError::NotNow(e.to_string()) }
         })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
