@@ -27,7 +27,7 @@ METRICS = {
     "log-lines": "the same with a write a line",
 }
 OF_MANY = {"restart-many", "memory", "wakeups", "start", "stop"}
-QUICK = metrics.Plan(services=100, restarts=5, idle_seconds=10, flood_bytes=128 << 20, lines_bytes=32 << 20, patience=60)
+QUICK = metrics.Plan(services=100, restarts=5, floods=1, idle_seconds=10, flood_bytes=128 << 20, lines_bytes=32 << 20, patience=60)
 
 
 def arguments():

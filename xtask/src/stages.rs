@@ -32,6 +32,8 @@ const STAGES: &[Stage] = &[
     Stage { name: "tests", what: "all tests, with 20,000 seeds of the simulation among them", run: tests },
     Stage { name: "doctests", what: "the examples in the documentation", run: doctests },
     Stage { name: "docs", what: "the documentation, without warnings", run: docs },
+    Stage { name: "bench", what: "the bench's own tests", run: bench },
+    Stage { name: "deny", what: "licences and sources of what we depend on", run: deny },
     Stage { name: "no-std", what: "the core for a target without std", run: no_std },
     Stage { name: "windows", what: "the pure crates for Windows", run: windows },
     Stage { name: "musl", what: "one static binary", run: musl },
@@ -130,6 +132,21 @@ fn doctests() -> Result<Done> {
 
 fn docs() -> Result<Done> {
     passed(cargo().env("RUSTDOCFLAGS", "-D warnings").args(["doc", "--workspace", "--no-deps", "--lib"]))
+}
+
+fn bench() -> Result<Done> {
+    if !found("python3") {
+        return Ok(Done::Skipped("python3 is missing".into()));
+    }
+    passed(Command::new("python3").args(["-m", "unittest", "discover", "bench"]).current_dir(root()))
+}
+
+fn deny() -> Result<Done> {
+    if output(cargo().args(["deny", "--version"])).is_none() {
+        return Ok(Done::Skipped("cargo-deny is not installed: cargo install cargo-deny".into()));
+    }
+    // Advisories need a list from outside; the rest is decided by what is in the repository.
+    passed(cargo().args(["deny", "check", "bans", "licenses", "sources"]))
 }
 
 fn no_std() -> Result<Done> {
