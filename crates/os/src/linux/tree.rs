@@ -1,1 +1,19 @@
-//! `tree`: see the crate's page.
+//! A service's tree of processes: everything that its main process brought into the world. Held in a cgroup of version 2
+//! where one may be made, else known by descent and by the mark `KEEPWELL_RUN=<guardian>/<run>` in the environment.
+//!
+//! The anchor works on a tree through the handle of its directory ([`Cgroup`]) or through [`process`]; the daemon makes,
+//! limits and removes the directories ([`TreeRoot`]). Nothing here decides when.
+#![expect(unsafe_code, reason = "openat, inotify and pidfd have no safe form in the standard library")]
+
+mod cgroup;
+pub mod layout;
+mod leftover;
+pub mod process;
+mod root;
+
+pub use cgroup::{Cgroup, TreeWatch};
+pub use leftover::{end_leftovers, kill_all};
+pub use root::{Held, Limits, TreeError, TreeRoot, Usage};
+
+/// The variable of the mark, in every process that keepwell starts.
+pub const MARK: &str = "KEEPWELL_RUN";

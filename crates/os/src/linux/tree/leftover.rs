@@ -1,0 +1,105 @@
+//! Ends what a guardian left running: at the daemon's own end when its anchor is gone, and at the next start when both
+//! were. The caller holds the lock on the state folder, so whatever carries this guardian's name belongs to nobody.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keepwell_core::Mono;
+
+use super::super::clock;
+use super::cgroup::collect_pids;
+use super::layout::Layout;
+use super::process::{self, Process};
+use super::root::{TreeRoot, kill_folder, remove_tree, root_name};
+
+/// A tree that does not die in this time waits for the kernel (a lost disk); nothing more can be done about it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at a tree that is dying. Only here, where there is no loop that could be woken, and for moments.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// Deeper than any host nests its control groups.
+const DEPTH: u32 = 12;
+
+/// Kills every process of this guardian's services and waits until they are gone, at most some 10 s. Returns how many
+/// could not be ended.
+#[must_use]
+pub fn kill_all(root: &TreeRoot) -> usize {
+    let folders: Vec<PathBuf> = root.roots().collect();
+    end(root.guardian(), &folders)
+}
+
+/// The same for what an earlier guardian of this name left, wherever in the host's control groups it was. Removes its
+/// groups. Returns how many processes were found, and how many could not be ended.
+#[must_use]
+pub fn end_leftovers(root: &TreeRoot) -> (usize, usize) {
+    let name = root_name(root.guardian());
+    let mut folders: Vec<PathBuf> = root.roots().collect();
+    let mut leaves = Vec::new();
+    if let Some(mount) = Layout::current().unified_mount {
+        find(&mount, &name, DEPTH, &mut folders, &mut leaves);
+    }
+    folders.sort();
+    folders.dedup();
+    let found = alive(root.guardian(), &folders).len();
+    let stuck = if found > 0 { end(root.guardian(), &folders) } else { 0 };
+    for folder in &folders {
+        let below = fs::read_dir(folder).into_iter().flatten().flatten();
+        for entry in below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            remove_tree(&entry.path());
+        }
+        if !root.roots().any(|own| own == *folder) {
+            remove_tree(folder);
+        }
+    }
+    for leaf in leaves {
+        // Only an empty one goes away; it may be ours.
+        let _ = fs::remove_dir(leaf);
+    }
+    (found, stuck)
+}
+
+fn end(guardian: &str, folders: &[PathBuf]) -> usize {
+    let limit = clock::mono() + PATIENCE;
+    loop {
+        for folder in folders {
+            // Where there is no group to kill, the processes are found below.
+            let _ = kill_folder(folder);
+        }
+        process::kill_until_none(20, || alive(guardian, folders));
+        let left = alive(guardian, folders).len();
+        if left == 0 || clock::mono() > limit {
+            return left;
+        }
+        wait(limit);
+    }
+}
+
+fn wait(limit: Mono) {
+    std::thread::sleep(LOOK_AGAIN.min(limit.since(clock::mono())));
+}
+
+/// The live processes of a guardian: in its groups, or with its mark.
+fn alive(guardian: &str, folders: &[PathBuf]) -> Vec<Process> {
+    let mut pids = Vec::new();
+    for folder in folders {
+        collect_pids(folder, &mut pids);
+    }
+    let me = std::process::id();
+    let marked = |p: &Process| process::mark(p.pid).is_some_and(|(g, _)| g == guardian);
+    let all = process::all().into_iter();
+    all.filter(|p| !p.zombie && p.pid != me && (pids.contains(&p.pid) || marked(p))).collect()
+}
+
+fn find(dir: &Path, name: &str, depth: u32, folders: &mut Vec<PathBuf>, leaves: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+        let file = entry.file_name();
+        if file == *name {
+            folders.push(entry.path());
+        } else if file.to_str().and_then(|f| f.strip_suffix(".self")) == Some(name) {
+            leaves.push(entry.path());
+        } else if depth > 0 {
+            find(&entry.path(), name, depth - 1, folders, leaves);
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! The daemon's side of trees: makes, limits, measures and removes the control groups of one guardian's services.
+//!
+//! In each hierarchy, below this process's own group: `keepwell-<guardian>/<service>`. The guardian's own processes stay
+//! outside of it, so that all of it can be killed at once; where controllers must be enabled (pure version 2), a group with
+//! enabled controllers may hold no process, and they move into `keepwell-<guardian>.self`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::super::ipc::Handle;
+use super::super::spawn::Faults;
+use super::cgroup::{Cgroup, collect_pids, count_in};
+use super::layout::Layout;
+use super::process;
+use crate::types::{Resource, Rlimit};
+
+/// What a service may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Thousandths of one processor's time.
+    pub cpu_millis: Option<u32>,
+    /// Processes and threads.
+    pub tasks: Option<u64>,
+}
+
+/// How a service's tree is held. It all goes to the anchor.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// The directory of its cgroup; `None`: by descent and mark.
+    pub tree: Option<Handle>,
+    /// For `SpawnRequest::join`.
+    pub join: Vec<Vec<u8>>,
+    /// For `SpawnRequest::rlimits`.
+    pub rlimits: Vec<Rlimit>,
+    /// For each limit asked for, how it is held, in words: `memory: cgroup v1`.
+    pub how: Vec<String>,
+}
+
+/// A tree's use of the host. `None`: not known here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Microseconds of processor time, of all that ever ran in it (without a cgroup: of what runs now).
+    pub cpu_usec: Option<u64>,
+    /// Processes.
+    pub processes: Option<u64>,
+}
+
+/// A control group that could not be made or limited.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} {}: {source}", .path.display())]
+pub struct TreeError {
+    /// `create`, `open`, `limit`.
+    pub step: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// Where one guardian's trees are.
+#[derive(Debug)]
+pub struct TreeRoot {
+    guardian: String,
+    layout: Layout,
+    /// `keepwell-<guardian>` of version 2, if it could be made.
+    unified: Option<PathBuf>,
+    /// Why not.
+    why_not: Option<String>,
+    /// Controllers of version 2 are enabled below `unified`; told once tried.
+    controllers: Option<Result<(), String>>,
+}
+
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+/// `cpu.max` and `cpu.cfs_period_us`: the kernel's own default, 100 ms.
+const CPU_PERIOD_USEC: u64 = 100_000;
+
+impl TreeRoot {
+    /// Finds out how trees can be held here, and makes the guardian's own folder. Never fails: descent and mark always work.
+    #[must_use]
+    pub fn open(guardian: &str) -> TreeRoot {
+        TreeRoot::with_layout(guardian, Layout::current())
+    }
+
+    /// The same in a layout of the caller's choice, for tests.
+    #[must_use]
+    pub fn with_layout(guardian: &str, mut layout: Layout) -> TreeRoot {
+        let name = root_name(guardian);
+        // A daemon that is born after its anchor moved finds itself in the leaf.
+        let leaf = format!("{name}.self");
+        if let Some(own) = layout.unified.as_mut().filter(|p| p.ends_with(&leaf)) {
+            own.pop();
+        }
+        let made = match &layout.unified {
+            None => Err("cgroup v2 is not mounted".to_owned()),
+            Some(own) => make_root(own, &name).map_err(|e| e.to_string()),
+        };
+        let (unified, why_not) = match made {
+            Ok(path) => (Some(path), None),
+            Err(why) => (None, Some(why)),
+        };
+        TreeRoot { guardian: guardian.to_owned(), layout, unified, why_not, controllers: None }
+    }
+
+    /// `cgroup` or `mark`: how trees are held here.
+    #[must_use]
+    pub fn containment(&self) -> &'static str {
+        if self.unified.is_some() { "cgroup" } else { "mark" }
+    }
+
+    /// The same in a line for people, with the reason.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match (&self.unified, &self.why_not) {
+            (Some(path), _) => format!("trees: cgroup v2, {}", path.display()),
+            (None, why) => format!("trees: descent and mark ({})", why.as_deref().unwrap_or("no cgroup")),
+        }
+    }
+
+    /// Makes a service instance's control groups and sets its limits; again for the same name only sets them.
+    ///
+    /// # Errors
+    /// When a group that should be there cannot be made or opened, or refuses a limit.
+    pub fn slot(&mut self, name: &str, limits: &Limits) -> Result<Held, TreeError> {
+        let mut held = Held::default();
+        if let Some(root) = &self.unified {
+            let path = root.join(folder_name(name));
+            make(&path)?;
+            let dir = fs::File::open(&path).map_err(|e| error("open", &path, e))?;
+            held.tree = Some(dir.into());
+        }
+        self.lift(name);
+        for limit in wanted(limits) {
+            self.hold(name, limit, &mut held)?;
+        }
+        Ok(held)
+    }
+
+    /// Removes a service instance's groups. What still runs in them keeps them; the next start ends it.
+    pub fn remove(&self, name: &str) {
+        let name = folder_name(name);
+        for root in self.roots() {
+            remove_tree(&root.join(&name));
+        }
+    }
+
+    /// Removes all that this guardian made.
+    pub fn remove_all(&self) {
+        for root in self.roots() {
+            remove_tree(&root);
+        }
+    }
+
+    /// What a service instance uses. `main`: its main process, for trees without a group.
+    #[must_use]
+    pub fn usage(&self, name: &str, main: Option<u32>) -> Usage {
+        let name = folder_name(name);
+        let read = |path: PathBuf| fs::read_to_string(path).ok();
+        let number = |path: PathBuf| read(path)?.trim().parse::<u64>().ok();
+        let unified = self.unified.as_ref().map(|root| root.join(&name));
+        let pids = match &unified {
+            Some(dir) => {
+                let mut pids = Vec::new();
+                collect_pids(dir, &mut pids);
+                pids
+            }
+            None => main.map(descendants).unwrap_or_default(),
+        };
+        let memory_v1 = self.v1("memory").map(|root| root.join(&name).join("memory.usage_in_bytes"));
+        let memory = unified.as_ref().and_then(|dir| number(dir.join("memory.current")));
+        let memory = memory.or_else(|| memory_v1.and_then(number)).or_else(|| sum(&pids, resident_bytes));
+        let stat = unified.as_ref().and_then(|dir| fs::read(dir.join("cpu.stat")).ok());
+        let cpu = stat.and_then(|text| count_in(&text, "usage_usec"));
+        Usage {
+            memory,
+            cpu_usec: cpu.or_else(|| sum(&pids, cpu_usec)),
+            processes: (unified.is_some() || main.is_some()).then_some(pids.len() as u64),
+        }
+    }
+
+    /// Whether a process belongs to this instance's tree. `run` and `main`: its present run.
+    #[must_use]
+    pub fn contains(&self, name: &str, run: u64, main: Option<u32>, pid: u32) -> bool {
+        if let Some(root) = &self.unified {
+            let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            let path = text.lines().find_map(|l| l.strip_prefix("0::"));
+            let tail = Path::new(root.file_name().unwrap_or(OsStr::new(""))).join(folder_name(name));
+            return path.is_some_and(|p| Path::new(p).ancestors().any(|a| a.ends_with(&tail)));
+        }
+        process::mark(pid).is_some_and(|(g, r)| g == self.guardian && r == run)
+            || main.is_some_and(|main| process::descends_from(pid, main))
+    }
+
+    /// This guardian's folder in each hierarchy.
+    pub(super) fn roots(&self) -> impl Iterator<Item = PathBuf> {
+        let v1 = CONTROLLERS.into_iter().filter_map(|c| self.v1(c));
+        self.unified.clone().into_iter().chain(v1)
+    }
+
+    pub(super) fn guardian(&self) -> &str {
+        &self.guardian
+    }
+
+    fn v1(&self, controller: &str) -> Option<PathBuf> {
+        let own = match controller {
+            "memory" => &self.layout.memory,
+            "cpu" => &self.layout.cpu,
+            _ => &self.layout.pids,
+        };
+        Some(own.as_ref()?.join(root_name(&self.guardian)))
+    }
+
+    /// Takes back what an earlier configuration limited, where there is something to take back.
+    fn lift(&self, name: &str) {
+        let name = folder_name(name);
+        let v2 = self.unified.iter().flat_map(|root| {
+            ["memory.max", "cpu.max", "pids.max"].map(|file| (root.join(&name).join(file), "max"))
+        });
+        let v1 = [
+            ("memory", "memory.memsw.limit_in_bytes", "-1"),
+            ("memory", "memory.limit_in_bytes", "-1"),
+            ("cpu", "cpu.cfs_quota_us", "-1"),
+            ("pids", "pids.max", "max"),
+        ];
+        let v1 = v1
+            .into_iter()
+            .filter_map(|(controller, file, text)| Some((self.v1(controller)?.join(&name).join(file), text)));
+        for (path, text) in v2.chain(v1).filter(|(path, _)| path.exists()) {
+            let _ = fs::write(path, text);
+        }
+    }
+
+    /// Holds one limit by the best means there is, and says by which.
+    fn hold(&mut self, name: &str, limit: Limit, held: &mut Held) -> Result<(), TreeError> {
+        let word = limit.word();
+        let controller = limit.controller();
+        if let Some(root) = self.unified.clone() {
+            let enabled = self.enable_controllers().clone();
+            let dir = root.join(folder_name(name));
+            if enabled.is_ok() && dir.join(limit.file()).exists() {
+                write(&dir.join(limit.file()), &limit.value())?;
+                held.how.push(format!("{word}: cgroup v2"));
+                return Ok(());
+            }
+        }
+        if let Some(root) = self.v1(controller).filter(|root| make(root).is_ok()) {
+            let dir = root.join(folder_name(name));
+            make(&dir)?;
+            limit.set_v1(&dir)?;
+            held.join.push(dir.join("cgroup.procs").into_os_string().into_encoded_bytes());
+            held.how.push(format!("{word}: cgroup v1"));
+            return Ok(());
+        }
+        let why = match &self.controllers {
+            Some(Err(why)) => why.clone(),
+            _ => self.why_not.clone().unwrap_or_else(|| format!("no {controller} controller")),
+        };
+        match limit.rlimit() {
+            Some((rlimit, name)) => {
+                held.rlimits.push(rlimit);
+                held.how.push(format!("{word}: {name} ({why})"));
+            }
+            None => held.how.push(format!("{word}: not held ({why})")),
+        }
+        Ok(())
+    }
+
+    /// Version 2 gives controllers to a group's children only while the group itself holds no process.
+    fn enable_controllers(&mut self) -> &Result<(), String> {
+        let (own, root) = (self.layout.unified.clone(), self.unified.clone());
+        let guardian = &self.guardian;
+        self.controllers.get_or_insert_with(|| {
+            let (Some(own), Some(root)) = (own, root) else { return Err("no cgroup v2".to_owned()) };
+            let offered = fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
+            let usable: Vec<_> =
+                CONTROLLERS.into_iter().filter(|c| offered.split_whitespace().any(|o| o == *c)).collect();
+            if usable.is_empty() {
+                return Err("cgroup v2 has no controllers here".to_owned());
+            }
+            let missing = |dir: &Path| {
+                let on = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+                usable.iter().any(|c| !on.split_whitespace().any(|o| o == *c))
+            };
+            if missing(&own) && own.join("cgroup.type").exists() {
+                let leaf = own.join(format!("{}.self", root_name(guardian)));
+                move_own_processes(&own, &leaf)?;
+            }
+            for dir in [&own, &root] {
+                for controller in &usable {
+                    let file = dir.join("cgroup.subtree_control");
+                    fs::write(&file, format!("+{controller}"))
+                        .map_err(|e| format!("{}: {e}", file.display()))?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    Memory(u64),
+    Cpu(u32),
+    Tasks(u64),
+}
+
+fn wanted(limits: &Limits) -> impl Iterator<Item = Limit> {
+    let (memory, cpu) = (limits.memory.map(Limit::Memory), limits.cpu_millis.map(Limit::Cpu));
+    [memory, cpu, limits.tasks.map(Limit::Tasks)].into_iter().flatten()
+}
+
+impl Limit {
+    fn word(self) -> &'static str {
+        match self {
+            Limit::Memory(_) => "memory",
+            Limit::Cpu(_) => "cpu",
+            Limit::Tasks(_) => "tasks",
+        }
+    }
+
+    fn controller(self) -> &'static str {
+        match self {
+            Limit::Memory(_) => "memory",
+            Limit::Cpu(_) => "cpu",
+            Limit::Tasks(_) => "pids",
+        }
+    }
+
+    /// Of version 2.
+    fn file(self) -> &'static str {
+        match self {
+            Limit::Memory(_) => "memory.max",
+            Limit::Cpu(_) => "cpu.max",
+            Limit::Tasks(_) => "pids.max",
+        }
+    }
+
+    fn value(self) -> String {
+        match self {
+            Limit::Memory(bytes) => bytes.to_string(),
+            Limit::Cpu(millis) => format!("{} {CPU_PERIOD_USEC}", quota(millis)),
+            Limit::Tasks(count) => count.to_string(),
+        }
+    }
+
+    fn set_v1(self, dir: &Path) -> Result<(), TreeError> {
+        match self {
+            Limit::Memory(bytes) => {
+                write(&dir.join("memory.limit_in_bytes"), &bytes.to_string())?;
+                // Only with swap accounting; without this file swap would let a service grow past its limit.
+                let with_swap = dir.join("memory.memsw.limit_in_bytes");
+                if with_swap.exists() {
+                    // Never below the other one; when lowered, that one must go first, when raised, this one.
+                    let _ = fs::write(&with_swap, bytes.to_string());
+                    let _ = fs::write(dir.join("memory.limit_in_bytes"), bytes.to_string());
+                    write(&with_swap, &bytes.to_string())?;
+                }
+                Ok(())
+            }
+            Limit::Cpu(millis) => {
+                write(&dir.join("cpu.cfs_period_us"), &CPU_PERIOD_USEC.to_string())?;
+                write(&dir.join("cpu.cfs_quota_us"), &quota(millis).to_string())
+            }
+            Limit::Tasks(count) => write(&dir.join("pids.max"), &count.to_string()),
+        }
+    }
+
+    /// What stands in where there is no group, and its name for people.
+    fn rlimit(self) -> Option<(Rlimit, &'static str)> {
+        let both = |resource, n| Rlimit { resource, soft: Some(n), hard: Some(n) };
+        match self {
+            Limit::Memory(bytes) => {
+                Some((both(Resource::AddressSpace, bytes), "address space of each process"))
+            }
+            Limit::Tasks(count) => Some((both(Resource::Nproc, count), "processes of its user")),
+            Limit::Cpu(_) => None,
+        }
+    }
+}
+
+/// Microseconds a period; the kernel refuses less than 1 ms.
+fn quota(millis: u32) -> u64 {
+    (u64::from(millis) * CPU_PERIOD_USEC / 1000).max(1000)
+}
+
+/// A service may be named like a file of the kernel's; no file of the kernel's begins with `_`.
+fn folder_name(name: &str) -> String {
+    let safe = name.replace('/', "_");
+    if safe.contains('.') || safe.starts_with('_') { format!("_{safe}") } else { safe }
+}
+
+/// The folder of all that a guardian guards.
+pub(super) fn root_name(guardian: &str) -> String {
+    format!("keepwell-{}", guardian.replace('/', "_"))
+}
+
+fn make_root(own: &Path, name: &str) -> Result<PathBuf, TreeError> {
+    let procs = own.join("cgroup.procs");
+    // A process is moved, or born elsewhere, only by one who may write this file in the group that both are below.
+    fs::File::options().write(true).open(&procs).map_err(|e| error("open", &procs, e))?;
+    let root = own.join(name);
+    make(&root)?;
+    Ok(root)
+}
+
+fn make(path: &Path) -> Result<(), TreeError> {
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        done => done.map_err(|e| error("create", path, e)),
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), TreeError> {
+    fs::write(path, text).map_err(|e| error("limit", path, e))
+}
+
+fn error(step: &'static str, path: &Path, source: io::Error) -> TreeError {
+    TreeError { step, path: path.to_owned(), source }
+}
+
+/// Moves this guardian's own processes out of the way, if there are no others.
+fn move_own_processes(own: &Path, leaf: &Path) -> Result<(), String> {
+    let file = |pid: u32| fs::metadata(format!("/proc/{pid}/exe")).map(|m| (m.dev(), m.ino())).ok();
+    let (me, text) =
+        (file(std::process::id()), fs::read_to_string(own.join("cgroup.procs")).unwrap_or_default());
+    let pids: Vec<u32> = text.lines().filter_map(|l| l.parse().ok()).collect();
+    if let Some(other) = pids.iter().find(|pid| file(**pid) != me) {
+        return Err(format!("process {other} shares keepwell's cgroup, so it can have no controllers"));
+    }
+    make(leaf).map_err(|e| e.to_string())?;
+    for pid in pids {
+        fs::write(leaf.join("cgroup.procs"), pid.to_string())
+            .map_err(|e| format!("move process {pid}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Removes a group and those below it; they cannot hold files of anybody's.
+pub(super) fn remove_tree(path: &Path) {
+    if fs::remove_dir(path).is_ok() {
+        return;
+    }
+    let below = fs::read_dir(path).into_iter().flatten().flatten();
+    for entry in below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+        remove_tree(&entry.path());
+    }
+    let _ = fs::remove_dir(path);
+}
+
+/// Kills all that is in a folder's group; told whether it may.
+pub(super) fn kill_folder(path: &Path) -> io::Result<()> {
+    let dir = fs::File::open(path)?;
+    Cgroup::new(std::os::fd::AsFd::as_fd(&dir), Faults::default()).kill()
+}
+
+fn descendants(main: u32) -> Vec<u32> {
+    let roots = std::collections::BTreeSet::from([main]);
+    process::with_descendants(&process::all(), &roots).into_iter().map(|p| p.pid).collect()
+}
+
+fn sum(pids: &[u32], of: fn(u32) -> Option<u64>) -> Option<u64> {
+    let known: Vec<u64> = pids.iter().filter_map(|pid| of(*pid)).collect();
+    (!known.is_empty()).then(|| known.iter().sum())
+}
+
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// `schedstat`'s first number is the time on a processor in nanoseconds (of the main thread; enough for an estimate).
+fn cpu_usec(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    text.split(' ').next()?.parse::<u64>().ok().map(|nanos| nanos / 1000)
+}

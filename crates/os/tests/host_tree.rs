@@ -1,0 +1,236 @@
+//! Trees for real: in cgroups where this host lets us make some, else by descent and mark.
+
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use keepwell_os::spawn::Faults;
+use keepwell_os::tree::layout::Layout;
+use keepwell_os::tree::{self, Cgroup, Limits, TreeRoot, TreeWatch, process};
+
+/// A guardian of this test's own.
+fn guardian(name: &str) -> String {
+    format!("test{}{name}", std::process::id())
+}
+
+/// Where there is no cgroup that may be written there is nothing to test here; the marks have tests of their own.
+fn root(name: &str) -> Option<TreeRoot> {
+    let root = TreeRoot::open(&guardian(name));
+    (root.containment() == "cgroup").then_some(root)
+}
+
+/// A shell in the cgroup of a slot, with its script's first word written when it is there.
+fn start_in(tree: &std::path::Path, script: &str) -> Child {
+    let script = format!("echo $$ > {}/cgroup.procs; {script}", tree.display());
+    Command::new("/bin/sh").args(["-c", &script]).stdout(Stdio::null()).spawn().unwrap()
+}
+
+fn folder(tree: &impl AsFd) -> std::path::PathBuf {
+    let number = std::os::fd::AsRawFd::as_raw_fd(&tree.as_fd());
+    std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap()
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < limit, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_tree_is_killed_whole_by_every_means() {
+    let ways = [
+        Faults::default(),
+        Faults { cgroup_kill: Some(libc::ENOENT), ..Faults::default() },
+        Faults { cgroup_kill: Some(libc::ENOENT), cgroup_freeze: Some(libc::ENOENT), ..Faults::default() },
+    ];
+    for (i, way) in ways.into_iter().enumerate() {
+        let Some(mut root) = root(&format!("kill{i}")) else { return };
+        let held = root.slot("web", &Limits::default()).unwrap();
+        let dir = held.tree.unwrap();
+        let tree = Cgroup::new(dir.as_fd(), way);
+        assert!(tree.is_empty());
+        let script = "trap '' TERM; setsid -f sleep 1000; sleep 1000 & (sleep 1000 & sleep 1000)";
+        let mut child = start_in(&folder(&dir), script);
+        until("five processes", || tree.pids().len() >= 5);
+        assert!(!tree.is_empty());
+        let watch = TreeWatch::new().unwrap();
+        let id = watch.add(dir.as_fd()).unwrap();
+        tree.kill().unwrap();
+        child.wait().unwrap();
+        until("empty", || tree.is_empty());
+        let mut told = false;
+        until("told", || {
+            watch.take(|news| told |= news == Some(id));
+            told
+        });
+        let path = folder(&dir);
+        root.remove("web");
+        assert!(!path.exists());
+        assert!(tree.is_empty(), "a tree whose folder is gone is empty");
+        root.remove_all();
+        assert!(!path.parent().unwrap().exists());
+    }
+}
+
+#[test]
+fn a_frozen_tree_stands_still_and_can_be_killed() {
+    for fault in [None, Some(libc::ENOENT)] {
+        let Some(mut root) = root("freeze") else { return };
+        let dir = root.slot("web", &Limits::default()).unwrap().tree.unwrap();
+        let tree = Cgroup::new(dir.as_fd(), Faults { cgroup_freeze: fault, ..Faults::default() });
+        let folder = folder(&dir);
+        let mut child = start_in(&folder, "while :; do :; done");
+        let usage = || root.usage("web", None).cpu_usec.unwrap();
+        until("work", || !tree.is_empty() && usage() > 1000);
+        tree.freeze(true).unwrap();
+        until("stillness", || {
+            let before = usage();
+            std::thread::sleep(Duration::from_millis(30));
+            usage() == before
+        });
+        tree.freeze(false).unwrap();
+        let before = usage();
+        until("work again", || usage() > before + 1000);
+        tree.freeze(true).unwrap();
+        tree.kill().unwrap();
+        child.wait().unwrap();
+        until("empty", || tree.is_empty());
+        root.remove_all();
+    }
+}
+
+#[test]
+fn limits_are_held_by_what_there_is_and_said() {
+    let name = guardian("limits");
+    let limits = Limits { memory: Some(64 << 20), cpu_millis: Some(500), tasks: Some(20) };
+    // Nothing to write: resource limits stand in, and the one that cannot be held is said.
+    let mut root = TreeRoot::with_layout(&name, Layout::default());
+    assert_eq!(root.containment(), "mark");
+    let held = root.slot("web", &limits).unwrap();
+    assert_eq!(held.rlimits.len(), 2);
+    assert_eq!(
+        held.how,
+        [
+            "memory: address space of each process (cgroup v2 is not mounted)",
+            "cpu: not held (cgroup v2 is not mounted)",
+            "tasks: processes of its user (cgroup v2 is not mounted)",
+        ]
+    );
+    // What this host has.
+    let mut root = TreeRoot::open(&name);
+    let held = root.slot("web", &limits).unwrap();
+    assert_eq!(held.how.len(), 3);
+    println!("{:?} {}", held.how, root.describe());
+    for file in &held.join {
+        assert!(std::fs::metadata(String::from_utf8(file.clone()).unwrap()).is_ok());
+    }
+    assert_eq!(
+        held.rlimits.len() + held.join.len(),
+        held.how.iter().filter(|h| !h.ends_with("v2") && !h.contains("not held")).count()
+    );
+    // A later configuration without limits takes them back.
+    let read = |file: &str| std::fs::read_to_string(file).unwrap();
+    if let Some(file) =
+        held.join.iter().map(|f| String::from_utf8(f.clone()).unwrap()).find(|f| f.contains("/pids/"))
+    {
+        let max = file.replace("cgroup.procs", "pids.max");
+        assert_eq!(read(&max), "20\n");
+        root.slot("web", &Limits::default()).unwrap();
+        assert_eq!(read(&max), "max\n");
+    }
+    root.remove_all();
+}
+
+#[test]
+fn leftovers_of_a_dead_guardian_are_found_and_ended() {
+    let name = guardian("left");
+    let marked = |run: u64| {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "trap '' TERM HUP; setsid -f sleep 1000; sleep 1000 & wait"]);
+        command.env(tree::MARK, format!("{name}/{run}")).spawn().unwrap()
+    };
+    let mut children = vec![marked(1), marked(2)];
+    let mut stranger =
+        Command::new("sleep").arg("1000").env(tree::MARK, format!("{name}x/1")).spawn().unwrap();
+    let of_this = |p: &process::Process| !p.zombie && process::mark(p.pid).is_some_and(|(g, _)| g == name);
+    until("six", || process::all().iter().filter(|p| of_this(p)).count() == 6);
+    let mut root = TreeRoot::open(&name);
+    if root.containment() == "cgroup" {
+        // One that has washed its environment, but is in the guardian's group.
+        let dir = root.slot("web", &Limits::default()).unwrap().tree.unwrap();
+        children.push(start_in(&folder(&dir), "exec env -i sleep 1000"));
+        until("in the tree", || !Cgroup::new(dir.as_fd(), Faults::default()).is_empty());
+    }
+    let (found, stuck) = tree::end_leftovers(&root);
+    assert_eq!((found, stuck), (4 + children.len(), 0));
+    for mut child in children {
+        child.wait().unwrap();
+    }
+    assert_eq!(process::all().iter().filter(|p| of_this(p)).count(), 0);
+    assert!(stranger.try_wait().unwrap().is_none(), "another guardian's process was hit");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert_eq!(tree::end_leftovers(&root), (0, 0));
+    root.remove_all();
+}
+
+#[test]
+fn a_process_knows_its_tree() {
+    let name = guardian("contains");
+    let mut root = TreeRoot::open(&name);
+    let held = root.slot("web@2", &Limits::default()).unwrap();
+    let mut child = match &held.tree {
+        Some(dir) => start_in(&folder(dir), "exec sleep 1000"),
+        None => Command::new("sleep").arg("1000").env(tree::MARK, format!("{name}/7")).spawn().unwrap(),
+    };
+    let pid = child.id();
+    until("there", || root.contains("web@2", 7, None, pid));
+    assert!(!root.contains("web", 8, None, pid));
+    assert!(!root.contains("web@2", 7, None, std::process::id()));
+    until("usage", || root.usage("web@2", Some(pid)).memory.is_some_and(|m| m > 0));
+    assert_eq!(root.usage("web@2", Some(pid)).processes, Some(1));
+    let plain = TreeRoot::with_layout(&name, Layout::default());
+    assert!(plain.contains("web@2", 0, Some(std::process::id()), pid), "a descendant belongs to the tree");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    root.remove_all();
+}
+
+#[test]
+fn a_signal_never_reaches_a_process_that_came_later() {
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let now = process::look(child.id()).unwrap();
+    let earlier = process::Process { started: now.started - 1, ..now };
+    process::signal(&earlier, libc::SIGKILL);
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(child.try_wait().unwrap().is_none());
+    process::signal(&now, libc::SIGKILL);
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_fork_bomb_ends_at_its_limit_and_is_killed() {
+    let Some(mut root) = root("bomb") else { return };
+    let held = root.slot("bomb", &Limits { tasks: Some(30), ..Limits::default() }).unwrap();
+    if held.rlimits.len() == 1 {
+        return;
+    }
+    let dir = held.tree.unwrap();
+    let tree = Cgroup::new(dir.as_fd(), Faults::default());
+    let mut script = String::new();
+    for file in &held.join {
+        script += &format!("echo $$ > {}; ", str::from_utf8(file).unwrap());
+    }
+    script += "f() { while :; do sleep 1000 & done; }; f 2>/dev/null & f 2>/dev/null & f 2>/dev/null & wait";
+    let mut child = start_in(&folder(&dir), &script);
+    until("the limit", || tree.pids().len() >= 25);
+    for _ in 0..20 {
+        assert!(tree.pids().len() <= 30);
+    }
+    tree.kill().unwrap();
+    child.wait().unwrap();
+    until("empty", || tree.is_empty());
+    root.remove_all();
+}
