@@ -13,6 +13,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct By(pub String);
 
+impl By {
+    /// The same operator, who stopped something together with `service`. It is said in words, so that it outlives
+    /// everything that the words outlive.
+    #[must_use]
+    pub fn with(&self, service: &str) -> By {
+        By(alloc::format!("{}{WITH}{service}", self.0))
+    }
+
+    /// The service together with which something was stopped.
+    #[must_use]
+    pub fn stopped_with(&self) -> Option<&str> {
+        self.0.rsplit_once(WITH).map(|(_, service)| service)
+    }
+}
+
+const WITH: &str = ", with ";
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A request. `services` are names (`web`: all its instances) or instances (`web@2`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {

@@ -20,7 +20,7 @@ pub struct Specs {
 }
 
 /// One service.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ServiceSpec {
     /// Runs for ever, or to an end.
     pub kind: Kind,
@@ -54,7 +54,7 @@ pub enum Kind {
 }
 
 /// A start condition on another service. All instances of `on` must meet it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Dependency {
     /// The service waited for.
     pub on: Arc<str>,
@@ -81,7 +81,7 @@ pub enum Condition {
 pub const UP_AFTER: Duration = Duration::from_secs(1);
 
 /// When a service counts as ready.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Readiness {
     /// No check: state `running`; up after [`UP_AFTER`].
     None,
@@ -102,7 +102,7 @@ pub enum Readiness {
 }
 
 /// See ARCHITECTURE.md, "Restart policy", for the rules these numbers feed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RestartPolicy {
     /// Which ends are followed by a restart.
     pub policy: Policy,
@@ -135,7 +135,7 @@ pub enum Policy {
 
 /// More than `max` restarts in a sliding `window` is a crash loop; so are `max` attempts in a row none of which became
 /// healthy, whatever their spacing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Limit {
     /// Restarts.
     pub max: u32,
@@ -144,7 +144,7 @@ pub struct Limit {
 }
 
 /// See [`RestartPolicy::on_crash_loop`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum OnCrashLoop {
     /// Told loudly, and tried again at `max_delay`, growing to [`CRASH_LOOP_MAX_DELAY`].
     Retry,
@@ -156,7 +156,7 @@ pub enum OnCrashLoop {
 pub const CRASH_LOOP_MAX_DELAY: Duration = Duration::from_secs(300);
 
 /// Exit codes by class; what is in none of them is `retry`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ExitCodes {
     /// Ended well.
     pub success: Vec<i32>,
@@ -169,7 +169,7 @@ pub struct ExitCodes {
 }
 
 /// One step of the way down.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StopStep {
     /// What is done.
     pub action: StopAction,
@@ -180,7 +180,7 @@ pub struct StopStep {
 }
 
 /// See [`StopStep::action`].
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum StopAction {
     /// A POSIX signal by number; `to` says who gets it.
     Signal(i32),
@@ -198,7 +198,7 @@ pub enum To {
 }
 
 /// Programs around a service's life. Each runs with the service's own environment and identity.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Hooks {
     /// Before the main process; a failure fails the start unless `may_fail`.
     pub pre_start: Option<Hook>,
@@ -211,7 +211,7 @@ pub struct Hooks {
 }
 
 /// One hook.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hook {
     /// After this it is killed and counts as failed.
     pub timeout: Duration,

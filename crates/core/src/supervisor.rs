@@ -1,6 +1,6 @@
 //! The state machine of all services. Inputs in, effects and events out; see the crate's page.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,10 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{By, Command, CommandError, Plan};
 use crate::effect::{Effect, Hold};
-use crate::event::{Event, ExitClass, ExitStatus, SpawnError, State};
+use crate::event::{Event, EventKind, ExitClass, ExitStatus, SpawnError, State};
+use crate::graph::Graph;
 use crate::id::{ProbeId, RunId, ServiceId};
-use crate::spec::Specs;
+use crate::service::Service;
+use crate::spec::{ServiceSpec, Specs};
 use crate::time::{Mono, Now, Wall};
+
+pub use crate::service::ServiceSnapshot;
 
 /// What the world tells the core. None of these can fail; what names a run that is over is dropped.
 #[derive(Clone, PartialEq, Debug)]
@@ -239,12 +243,65 @@ pub enum ReloadAction {
 }
 
 /// The whole machine. One owner mutates it; nobody copies it.
+#[derive(Debug)]
 pub struct Supervisor {
-    _todo: (),
+    pub(crate) specs: Specs,
+    /// Stands in where a specification is missing, which no validated configuration brings about.
+    pub(crate) no_spec: ServiceSpec,
+    pub(crate) guardian: GuardianSnapshot,
+    /// The next run's or probe's number; below `guardian.lease`.
+    pub(crate) next_id: u64,
+    /// Slots, some vacant; `index` says which are whose.
+    pub(crate) services: Vec<Service>,
+    pub(crate) vacant: Vec<usize>,
+    pub(crate) index: BTreeMap<ServiceId, usize>,
+    pub(crate) graph: Graph,
+    /// Runs that are not over.
+    pub(crate) runs: BTreeMap<RunId, usize>,
+    /// Attempts of probes that are under way.
+    pub(crate) probes: BTreeMap<ProbeId, usize>,
+    /// The earliest deadline of each service that has one.
+    pub(crate) timers: BTreeSet<(Mono, usize)>,
+    /// Services whose surroundings changed in this turn.
+    pub(crate) queue: VecDeque<usize>,
+    /// Services that were changed in this turn.
+    pub(crate) touched: Vec<usize>,
+    /// Services that `max_parallel_starts` holds back, in the order of their coming.
+    pub(crate) parked: BTreeSet<(u64, usize)>,
+    pub(crate) park_ticket: u64,
+    pub(crate) census: Census,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) events: VecDeque<Event>,
+    /// Changed pieces that were not polled yet.
+    pub(crate) dirty: VecDeque<usize>,
+    pub(crate) removed: VecDeque<ServiceId>,
+    pub(crate) guardian_dirty: bool,
+    /// Nothing was polled yet, so the guardian's piece comes last: it says that all others are there.
+    pub(crate) unborn: bool,
+    /// Between `restore` and `AdoptionDone`: the runs that were named, and the exits among them.
+    pub(crate) adoption: Option<Adoption>,
+}
+
+/// What was told of old runs so far.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Adoption {
+    pub(crate) named: BTreeSet<RunId>,
+    pub(crate) alive: u32,
+    pub(crate) exits: u32,
+}
+
+/// How many instances are in which condition, over all services.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Census {
+    pub(crate) starting: usize,
+    pub(crate) active: usize,
+    pub(crate) kept: usize,
+    pub(crate) failed: usize,
 }
 
 /// A piece of what a new daemon needs to go on, kept with the anchor. Changes since the last poll only.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind, and none is kept")]
 pub enum Snapshot {
     /// The guardian's own: next run number, jitter's state, whether it is shutting down …
     Guardian(GuardianSnapshot),
@@ -254,13 +311,19 @@ pub enum Snapshot {
     Removed(ServiceId),
 }
 
-/// See [`Snapshot::Guardian`].
+/// See [`Snapshot::Guardian`]. Where it is missing, no effect was ever sent: begin with `new`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct GuardianSnapshot {}
-
-/// See [`Snapshot::Service`].
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct ServiceSnapshot {}
+pub struct GuardianSnapshot {
+    /// Feeds the jitter.
+    pub(crate) seed: u64,
+    /// Numbers of runs below this one may have been used.
+    pub(crate) lease: u64,
+    pub(crate) shutting_down: bool,
+    /// Over the file's `enabled`.
+    pub(crate) enabled: BTreeMap<String, bool>,
+    /// Over the file's `instances`.
+    pub(crate) scaled: BTreeMap<String, u16>,
+}
 
 /// See [`Supervisor::nothing_left`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -269,15 +332,26 @@ pub struct Finished {
     pub failed: bool,
 }
 
-#[expect(unused_variables, reason = "the interface, before its inside")]
 impl Supervisor {
     /// A fresh guardian. Services that are enabled and not held down by an operator want to be up at once; read the
     /// effects. `seed` feeds the jitter. `persisted` is the operators' will from before.
     #[must_use]
     pub fn new(specs: Specs, persisted: Persisted, seed: u64, now: Now) -> Self {
-        unimplemented!()
+        let Persisted { desired, enabled, holds, scaled } = persisted;
+        let guardian = GuardianSnapshot { seed, lease: 1, shutting_down: false, enabled, scaled };
+        let mut this = Self::empty(specs, guardian);
+        this.unborn = true;
+        this.tell(now, None, None, EventKind::GuardianStarted);
+        for id in this.wanted_instances() {
+            let i = this.add_instance(&id, now);
+            this.apply_persisted(i, desired.get(&id), holds.get(&id), now);
+        }
+        this.begin(now);
+        this
     }
-    /// A guardian reborn from what its predecessor left. Feed `Adopted`, missed exits and `AdoptionDone` next.
+
+    /// A guardian reborn from what its predecessor left. Feed `Adopted`, missed exits and `AdoptionDone` next; nothing
+    /// is due before that.
     #[must_use]
     pub fn restore(
         specs: Specs,
@@ -285,84 +359,167 @@ impl Supervisor {
         services: BTreeMap<ServiceId, ServiceSnapshot>,
         now: Now,
     ) -> Self {
-        unimplemented!()
+        let mut this = Self::empty(specs, guardian);
+        this.next_id = this.guardian.lease;
+        this.adoption = Some(Adoption::default());
+        this.take_up(services, now);
+        this
     }
+
     /// Takes in what happened.
     pub fn handle(&mut self, now: Now, input: Input) {
-        unimplemented!()
+        self.note_named(&input);
+        match input {
+            Input::Spawned { run, pid } => self.on_spawned(now, run, pid),
+            Input::SpawnFailed { run, error } => self.on_spawn_failed(now, run, error),
+            Input::Exited { run, status, tree_empty } => self.on_exited(now, run, status, tree_empty),
+            Input::TreeEmpty { run } => self.on_tree_empty(now, run),
+            Input::Probe { probe, outcome } => self.on_probe(now, probe, outcome),
+            Input::Ready { run } => self.on_ready(now, run),
+            Input::Stopping { run } => self.on_stopping(now, run),
+            Input::Alive { run } => self.on_alive(now, run),
+            Input::WatchdogTriggered { run } => self.on_watchdog_triggered(now, run),
+            Input::ExtendTimeout { run, by } => self.on_extend_timeout(now, run, by),
+            Input::SetWatchdog { run, interval } => self.on_set_watchdog(now, run, interval),
+            Input::Adopted { run, pid } => self.on_adopted(now, run, pid),
+            Input::AdoptionDone => self.on_adoption_done(now),
+            Input::ProgramChanged(id) => self.on_program_changed(now, &id),
+        }
+        self.settle(now);
     }
+
     /// Takes an operator's command, whole or not at all.
     ///
     /// # Errors
     /// When it names what is not there or asks what cannot be; nothing was changed.
     pub fn command(&mut self, now: Now, by: &By, command: &Command) -> Result<Plan, CommandError> {
-        unimplemented!()
+        let plan = self.obey(now, by, command)?;
+        self.settle(now);
+        Ok(plan)
     }
+
     /// What `reload` would do.
     #[must_use]
     pub fn plan_reload(&self, specs: &Specs) -> ReloadPlan {
-        unimplemented!()
+        self.reload_plan(specs)
     }
+
     /// Takes on a new configuration: the same plan, done.
     pub fn reload(&mut self, now: Now, specs: Specs) -> ReloadPlan {
-        unimplemented!()
+        let plan = self.take_on(now, specs);
+        self.settle(now);
+        plan
     }
+
     /// Does all that is due at `now`.
     pub fn handle_timeout(&mut self, now: Now) {
-        unimplemented!()
+        if self.adoption.is_some() {
+            return;
+        }
+        // Each turn moves a deadline on. The bound only keeps a mistake in that from hanging the guardian: what is
+        // left is done at the next call.
+        for _ in 0..1000 + 8 * self.services.len() {
+            let Some((at, i)) = self.timers.first().copied() else { return };
+            if at > now.mono {
+                return;
+            }
+            self.due(i, now);
+            self.settle(now);
+        }
     }
+
     /// When `handle_timeout` must be called next, and why.
     #[must_use]
     pub fn next_deadline(&self) -> Option<(Mono, DeadlineReason)> {
-        unimplemented!()
+        if self.adoption.is_some() {
+            return None;
+        }
+        let (at, i) = self.timers.first()?;
+        let (_, why) = self.services[*i].s.next_deadline(self.spec(*i).restart.reset_after)?;
+        Some((*at, why))
     }
+
     /// The next thing to do.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        unimplemented!()
+        self.effects.pop_front()
     }
+
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        unimplemented!()
+        self.events.pop_front()
     }
-    /// The next changed piece to leave with the anchor, before the effects of the same turn are sent.
+
+    /// The next changed piece to leave with the anchor, before the effects of the same turn are sent. Where a
+    /// predecessor left no guardian's piece, it sent no effect either: begin with `new` then, not with `restore`.
     pub fn poll_snapshot(&mut self) -> Option<Snapshot> {
-        unimplemented!()
+        if self.guardian_dirty && !self.unborn {
+            self.guardian_dirty = false;
+            return Some(Snapshot::Guardian(self.guardian.clone()));
+        }
+        if let Some(id) = self.removed.pop_front() {
+            return Some(Snapshot::Removed(id));
+        }
+        while let Some(i) = self.dirty.pop_front() {
+            let service = &mut self.services[i];
+            if core::mem::take(&mut service.dirty) && !service.vacant {
+                return Some(Snapshot::Service(service.id.clone(), service.s.clone()));
+            }
+        }
+        if core::mem::take(&mut self.unborn) {
+            self.guardian_dirty = false;
+            return Some(Snapshot::Guardian(self.guardian.clone()));
+        }
+        None
     }
+
     /// Every instance, in the order of names.
     #[must_use]
     pub fn status(&self, now: Now) -> Vec<ServiceStatus> {
-        unimplemented!()
+        self.index.values().map(|i| self.status_of(*i, now)).collect()
     }
+
     /// The instances that `name` (`web` or `web@2`) means.
     ///
     /// # Errors
     /// When there is none.
     pub fn resolve(&self, name: &str) -> Result<Vec<ServiceId>, CommandError> {
-        unimplemented!()
+        let found = self.find(name)?;
+        Ok(found.into_iter().map(|i| self.services[i].id.clone()).collect())
     }
+
     /// Why this instance is as it is.
     #[must_use]
     pub fn explain(&self, now: Now, id: &ServiceId) -> Option<Explanation> {
-        unimplemented!()
+        self.index.get(id).map(|i| self.explain_one(*i, now))
     }
+
     /// The specification in force for a service.
     #[must_use]
     pub fn specs(&self) -> &Specs {
-        unimplemented!()
+        &self.specs
     }
+
     /// `Some` when nothing runs and nothing will ever start by itself, so that `up` may end; services that an operator
     /// stopped or holds keep the guardian up. After `Shutdown`: when everything is down.
     #[must_use]
     pub fn nothing_left(&self) -> Option<Finished> {
-        unimplemented!()
+        let stays = !self.guardian.shutting_down && self.census.kept > 0;
+        if self.census.active > 0 || stays || self.adoption.is_some() {
+            return None;
+        }
+        Some(Finished { failed: self.census.failed > 0 })
     }
+
     /// Panics, in tests and simulation only, when an invariant of ARCHITECTURE.md does not hold.
     pub fn check_invariants(&self) {
-        unimplemented!()
+        self.check();
     }
+
     /// Names by which operators know the services.
     #[must_use]
     pub fn names(&self) -> Vec<Arc<str>> {
-        unimplemented!()
+        let mut names: Vec<Arc<str>> = self.index.keys().map(|id| Arc::clone(&id.name)).collect();
+        names.dedup();
+        names
     }
 }
