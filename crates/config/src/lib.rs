@@ -1,1 +1,36 @@
-//! config
+//! keepwell's configuration: text to validated specification.
+//!
+//! `read_sources` reads the files, `load` turns their text into a [`Config`] or into every error that it holds, each with
+//! its file, line and column, and [`ServiceConfig::resolve`] makes what one instance is started with. This crate decides
+//! nothing, starts nothing and, but for the files named, reads nothing.
+#![forbid(unsafe_code)]
+
+mod build;
+mod check;
+mod config;
+mod diagnostic;
+mod element;
+mod keys;
+mod load;
+mod read;
+mod render;
+mod resolve;
+mod schema;
+mod source;
+mod syntax;
+mod template;
+
+pub use config::{
+    Account, Bound, Command, Config, Context, CpuShare, Env, EnvValue, GuardianConfig, HookCommands, Limits,
+    LogConfig, LogLevel, Ready, Rotate, ServiceConfig, WhenDaemonGone,
+};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub use element::command::{Split, SplitError, split};
+pub use element::duration::parse as parse_duration;
+pub use element::signal::{signal_name, signal_number};
+pub use element::size::parse as parse_size;
+pub use keys::{Change, Class, diff};
+pub use load::load;
+pub use resolve::{HttpTarget, ResolvedHooks, ResolvedLog, ResolvedReady, ResolvedService};
+pub use schema::{reference, schema, starter};
+pub use source::{MAX_FILE, Source, read_sources};

@@ -1,0 +1,347 @@
+//! A service's tables, with `[defaults]` under them, to its spec and its configuration. Checks what must fit together
+//! within one service; what must fit together across services is in `check`.
+
+mod policy;
+mod process;
+mod ready;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepwell_core::ServiceSpec;
+use keepwell_core::spec::{Condition, Dependency, Hook, Hooks, Kind};
+
+use crate::config::{
+    Command, Context, Env, GuardianConfig, HookCommands, LogConfig, Ready, Rotate, ServiceConfig,
+};
+use crate::element::depends::RawDepends;
+use crate::element::env::RawEnv;
+use crate::element::guardian::RawGuardian;
+use crate::element::hooks::{RawHook, RawHooks};
+use crate::element::log::RawLog;
+use crate::element::scalar::Filled;
+use crate::element::service::RawService;
+use crate::keys;
+use crate::load::like;
+use crate::read::{At, Draft, Element as _, Located, Reader};
+use crate::resolve::Filler;
+use crate::template;
+
+/// All services that are written, and their kinds.
+pub(crate) type Neighbours = BTreeMap<Arc<str>, Kind>;
+
+/// A log file below this would be all rotation.
+const SMALLEST_LOG: u64 = 64 << 10;
+/// A hook without a `timeout`.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is at hand while one service is built.
+pub(crate) struct Building<'a, 's> {
+    pub(crate) r: &'a mut Reader<'s>,
+    pub(crate) cx: &'a Context,
+    pub(crate) name: &'a Arc<str>,
+    /// The place of its name.
+    pub(crate) at: At,
+    pub(crate) neighbours: &'a Neighbours,
+}
+
+impl Building<'_, '_> {
+    /// The service, or `None` after errors.
+    pub(crate) fn service(
+        &mut self,
+        own: RawService,
+        defaults: Option<&RawService>,
+        shared_env: Option<&Env>,
+    ) -> Option<(ServiceSpec, ServiceConfig)> {
+        let before = self.r.errors();
+        let policy_is_own = own.restart.as_ref().is_some_and(|r| r.value.policy.is_some());
+        let env_is_own = own.env.is_some();
+        self.own_ready(&own);
+        let mut raw = own;
+        if let Some(defaults) = defaults {
+            raw.inherit(defaults);
+        }
+        let kind = raw.kind.as_ref().map_or(Kind::Service, |k| k.value.0);
+        let shell = raw.shell.as_ref().is_some_and(|s| s.value);
+        let env = match shared_env {
+            Some(shared) if !env_is_own => shared.clone(),
+            _ => raw.env.as_ref().map(|e| env(&e.value)).unwrap_or_default(),
+        };
+        let (command, command_at) = self.main_command(&raw, shell)?;
+        let hooks = self.hooks(raw.hooks.as_ref().map(|h| &h.value));
+        let readiness = self.ready(&raw, kind);
+        let instances = raw.instances.as_ref().map_or(1, |n| u16::try_from(n.value.0).unwrap_or(u16::MAX));
+        let mut spec = ServiceSpec {
+            kind,
+            enabled: raw.enabled.as_ref().is_none_or(|e| e.value),
+            instances,
+            depends_on: self.depends_on(raw.depends_on.as_ref().map(|d| &d.value)),
+            ready: readiness.spec,
+            restart: self.restart(raw.restart.as_ref().map(|r| &r.value), kind, policy_is_own),
+            stop: policy::stop(raw.stop.as_ref().map(|s| &s.value), shell),
+            hooks: hooks.0,
+            watchdog: readiness.watchdog,
+            fingerprint: 0,
+        };
+        let mut config = self.process(&raw, command, env);
+        config.command_at = command_at;
+        config.ready = readiness.how;
+        config.hooks = hooks.1;
+        config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);
+        config.description = raw.description.map(|d| d.value.0);
+        config.tags = raw.tags.map(|t| t.value.0).unwrap_or_default();
+        self.texts(
+            &config,
+            raw.cwd.as_ref(),
+            raw.env_file.as_ref(),
+            raw.log.as_ref().map(|l| &l.value),
+            raw.env.as_ref(),
+        );
+        self.targets(&config, raw.ready.as_ref());
+        spec.fingerprint = keys::fingerprint(&spec, &config);
+        (self.r.errors() == before).then_some((spec, config))
+    }
+
+    fn main_command(&mut self, raw: &RawService, shell: bool) -> Option<(Command, At)> {
+        let Some(command) = &raw.command else {
+            let d = Draft::error(
+                "missing-key",
+                self.at,
+                format!("`command` is missing in services.{}", self.name),
+            );
+            self.r.push(d.label("nothing could be started").help("command = [\"program\", \"argument\"]"));
+            return None;
+        };
+        let key = format!("`command` in services.{}", self.name);
+        Some((self.command(command, &key, shell)?, command.at))
+    }
+
+    fn hooks(&mut self, raw: Option<&RawHooks>) -> (Hooks, HookCommands) {
+        let Some(raw) = raw else { return (Hooks::default(), HookCommands::default()) };
+        let mut hook = |name: &str, hook: Option<&Located<RawHook>>| {
+            let hook = &hook?.value;
+            let key = format!("`{name}` in services.{}.hooks", self.name);
+            let command = self.command(hook.command.as_ref()?, &key, false)?;
+            let timeout = hook.timeout.as_ref().map_or(HOOK_TIMEOUT, |t| t.value.0);
+            if let Some(t) = hook.timeout.as_ref().filter(|t| t.value.0.is_zero()) {
+                self.not_zero(t.at, "timeout", &format!("hooks.{name}"));
+            }
+            let may_fail = hook.may_fail.as_ref().is_some_and(|m| m.value);
+            Some((Hook { timeout, may_fail }, command))
+        };
+        let all = [
+            hook("pre_start", raw.pre_start.as_ref()),
+            hook("post_start", raw.post_start.as_ref()),
+            hook("pre_stop", raw.pre_stop.as_ref()),
+            hook("post_stop", raw.post_stop.as_ref()),
+        ];
+        let [pre_start, post_start, pre_stop, post_stop] = all.map(Option::unzip);
+        (
+            Hooks {
+                pre_start: pre_start.0,
+                post_start: post_start.0,
+                pre_stop: pre_stop.0,
+                post_stop: post_stop.0,
+            },
+            HookCommands {
+                pre_start: pre_start.1,
+                post_start: post_start.1,
+                pre_stop: pre_stop.1,
+                post_stop: post_stop.1,
+            },
+        )
+    }
+
+    fn not_zero(&mut self, at: At, key: &str, table: &str) {
+        let d = Draft::error(
+            "bad-value",
+            at,
+            format!("`{key}` in services.{}.{table} must be longer than 0", self.name),
+        );
+        self.r.push(d.label("no time at all"));
+    }
+
+    fn depends_on(&mut self, raw: Option<&RawDepends>) -> Vec<Dependency> {
+        let Some(raw) = raw else { return vec![] };
+        dependencies(self.r, self.name, raw, self.neighbours)
+    }
+
+    fn log(&mut self, raw: Option<&RawLog>, instances: u16) -> LogConfig {
+        let default = LogConfig { file: None, stderr_file: None, rotate: Rotate::default() };
+        let Some(raw) = raw else { return default };
+        let mut rotate = default.rotate;
+        if let Some(r) = raw.rotate.as_ref().map(|r| &r.value) {
+            if let Some(size) = &r.size {
+                if size.value.0 < SMALLEST_LOG {
+                    let message =
+                        format!("`size` in services.{}.log.rotate must be at least 64KiB", self.name);
+                    self.r.push(
+                        Draft::error("bad-value", size.at, message).label("less would be all rotation"),
+                    );
+                }
+                rotate.size = size.value.0;
+            }
+            if let Some(keep) = &r.keep {
+                rotate.keep = u32::try_from(keep.value.0).unwrap_or(u32::MAX);
+            }
+        }
+        for (key, file) in [("file", &raw.file), ("stderr_file", &raw.stderr_file)] {
+            let Some(file) = file.as_ref().filter(|_| instances > 1) else { continue };
+            if !template::names(&file.value.0).any(|n| n == "instance") {
+                let message = format!(
+                    "{instances} instances of services.{} would write into one `log.{key}`",
+                    self.name
+                );
+                let d = Draft::error("shared-log", file.at, message).label("`${instance}` is missing");
+                self.r.push(d.help(format!("log.{key} = \"logs/${{service}}-${{instance}}.log\"")));
+            }
+        }
+        let text = |f: &Option<Located<Filled>>| f.as_ref().map(|f| f.value.0.clone());
+        LogConfig { file: text(&raw.file), stderr_file: text(&raw.stderr_file), rotate }
+    }
+
+    /// Addresses are whole only when they are filled in.
+    fn targets(&mut self, config: &ServiceConfig, raw: Option<&Located<crate::element::ready::RawReady>>) {
+        let Some(raw) = raw.map(|r| &r.value.table) else { return };
+        let filled = match &config.ready {
+            Ready::Http { .. } => raw.http.as_ref(),
+            Ready::Tcp(_) => raw.tcp.as_ref(),
+            Ready::Unix(_) => raw.unix.as_ref(),
+            Ready::File(_) => raw.file.as_ref(),
+            Ready::None | Ready::Delay(_) | Ready::Exec(_) | Ready::Log { .. } | Ready::Notify => None,
+        };
+        let Some(filled) = filled else { return };
+        let key = format!("`ready` in services.{}", self.name);
+        let filler = Filler::new(self.name, 1, &config.env, self.cx);
+        if !self.text(&filler, filled, &key) {
+            return;
+        }
+        if let Err(why) = config.resolved_ready(&filler, self.cx) {
+            let d = Draft::error("bad-value", filled.at, format!("{key} is no address that can be checked"));
+            let help = match &config.ready {
+                Ready::Http { .. } => "http = \"http://127.0.0.1:8080/health\"",
+                _ => "tcp = \"127.0.0.1:5432\"",
+            };
+            self.r.push(d.label(why).help(help));
+        }
+    }
+}
+
+/// What a service depends on. Also told for services that are wrong otherwise, so that one run shows all.
+pub(crate) fn check_dependencies(
+    r: &mut Reader<'_>,
+    name: &Arc<str>,
+    raw: &RawService,
+    neighbours: &Neighbours,
+) {
+    if let Some(depends) = &raw.depends_on {
+        let _ = dependencies(r, name, &depends.value, neighbours);
+    }
+}
+
+fn dependencies(
+    r: &mut Reader<'_>,
+    name: &Arc<str>,
+    raw: &RawDepends,
+    neighbours: &Neighbours,
+) -> Vec<Dependency> {
+    let mut all = Vec::with_capacity(raw.0.len());
+    for (on, at, d) in &raw.0 {
+        if on == name {
+            let e = Draft::error("self-dependency", *at, format!("services.{name} depends on itself"));
+            r.push(e.label("it would wait for itself for ever"));
+            continue;
+        }
+        let Some((on, kind)) = neighbours.get_key_value(on) else {
+            let message = format!("services.{name} depends on `{on}`, which is not defined");
+            let e = Draft::error("missing-dependency", *at, message);
+            let label = like(on, neighbours).map(|n| format!("did you mean `{n}`?"));
+            r.push(e.label(label.unwrap_or_else(|| "no service has this name".to_owned())));
+            continue;
+        };
+        let default = match kind {
+            Kind::Service => Condition::Ready,
+            Kind::Oneshot => Condition::Completed,
+        };
+        let condition = d.condition.as_ref().map_or(default, |c| c.value.0);
+        let wrong = match (condition, kind) {
+            (Condition::Completed, Kind::Service) => Some((
+                "completed",
+                "only a oneshot completes",
+                "write \"ready\", or give it kind = \"oneshot\"",
+            )),
+            (Condition::Ready, Kind::Oneshot) => {
+                Some(("ready", "a oneshot is done when it has completed", "write \"completed\""))
+            }
+            (Condition::Started | Condition::Completed | Condition::Ready, _) => None,
+        };
+        if let Some((word, why, instead)) = wrong {
+            let at = d.condition.as_ref().map_or(*at, |c| c.at);
+            let message = format!("`{on}` can never be \"{word}\" for services.{name}: {why}");
+            r.push(Draft::error("bad-condition", at, message).label(instead));
+        }
+        let bind = d.bind.as_ref().is_some_and(|b| b.value);
+        if let Some(b) = d.bind.as_ref().filter(|b| b.value && *kind == Kind::Oneshot) {
+            let message = format!("services.{name} cannot be bound to `{on}`");
+            let e = Draft::error("bad-condition", b.at, message);
+            r.push(e.label("a oneshot ends by itself, and would take its dependents with it"));
+        }
+        let required = d.required.as_ref().is_none_or(|x| x.value);
+        all.push(Dependency { on: on.clone(), condition, required, bind });
+    }
+    all
+}
+
+/// Keys that only one service can have.
+pub(crate) fn check_defaults(r: &mut Reader<'_>, d: &RawService) {
+    let of_one = [
+        ("command", d.command.as_ref().map(|l| l.at)),
+        ("description", d.description.as_ref().map(|l| l.at)),
+        ("depends_on", d.depends_on.as_ref().map(|l| l.at)),
+    ];
+    for (key, at) in of_one {
+        if let Some(at) = at {
+            let e = Draft::error("not-shared", at, format!("`{key}` cannot stand in [defaults]"));
+            r.push(e.label("it belongs to one service: [services.NAME]"));
+        }
+    }
+    if let Some(ready) = &d.ready {
+        ready::one_check(r, &ready.value, "defaults.ready");
+    }
+    for (key, file) in
+        d.log.iter().flat_map(|l| [("file", &l.value.file), ("stderr_file", &l.value.stderr_file)])
+    {
+        let Some(file) = file else { continue };
+        if !template::names(&file.value.0).any(|n| n == "service") {
+            let e =
+                Draft::error("shared-log", file.at, format!("all services would write into one `log.{key}`"));
+            r.push(e.label("`${service}` is missing").help(format!("log.{key} = \"logs/${{service}}.log\"")));
+        }
+    }
+}
+
+/// `[keepwell]`.
+pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig {
+    let default = GuardianConfig::default();
+    let groups = |t: &Option<Located<crate::element::scalar::Texts>>| {
+        t.as_ref().map(|t| t.value.0.clone()).unwrap_or_default()
+    };
+    if let Some(h) = raw.hang_after.as_ref().filter(|h| h.value.0 < Duration::from_secs(1)) {
+        let e = Draft::error("bad-value", h.at, "`hang_after` in keepwell must be at least 1s");
+        r.push(e.label("a busy host would look like a hang"));
+    }
+    GuardianConfig {
+        operators: groups(&raw.operators),
+        readers: groups(&raw.readers),
+        max_parallel_starts: raw.max_parallel_starts.as_ref().and_then(|n| u32::try_from(n.value.0).ok()),
+        when_daemon_gone: raw.when_daemon_gone.as_ref().map_or(default.when_daemon_gone, |w| w.value.0),
+        log_level: raw.log_level.as_ref().map_or(default.log_level, |l| l.value.0),
+        hang_after: raw.hang_after.as_ref().map_or(default.hang_after, |h| h.value.0),
+    }
+}
+
+/// The table as services keep it.
+pub(crate) fn env(raw: &RawEnv) -> Env {
+    Env(raw.0.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect())
+}

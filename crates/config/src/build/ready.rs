@@ -1,0 +1,163 @@
+//! Readiness: one check, and the times that go with it.
+
+use std::time::Duration;
+
+use keepwell_core::spec::{Kind, Readiness};
+
+use super::Building;
+use crate::config::Ready;
+use crate::element::duration::Span;
+use crate::element::ready::{RawReady, ReadyTable};
+use crate::element::service::RawService;
+use crate::read::{At, Draft, Located, Reader};
+
+/// From one attempt to the next.
+const PERIOD: Duration = Duration::from_secs(1);
+/// More often would load the service that is starting.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
+/// The whole time to become ready.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The decision's half and the shell's.
+pub(super) struct Built {
+    pub(super) spec: Readiness,
+    pub(super) how: Ready,
+    pub(super) watchdog: Option<Duration>,
+}
+
+/// More than one check in one table, or a check that is switched off.
+pub(super) fn one_check(r: &mut Reader<'_>, raw: &RawReady, table: &str) {
+    let mut checks = raw.table.checks();
+    checks.sort_by_key(|(_, at)| *at);
+    if let [(first, first_at), (second, at), ..] = checks.as_slice() {
+        let d = Draft::error("ambiguous", *at, format!("{table} has two checks: `{first}` and `{second}`"));
+        r.push(d.label("take one of them away").also(*first_at, "the other one"));
+    }
+    if let Some(n) = raw.table.notify.as_ref().filter(|n| !n.value) {
+        let d = Draft::error("bad-value", n.at, format!("`notify` in {table} can only be true"));
+        r.push(d.label("leave it out, or write ready = \"none\""));
+    }
+}
+
+/// Which of the other keys go with a check.
+fn goes_with(check: &str, key: &str) -> bool {
+    match key {
+        "status" | "body" => check == "http",
+        "watchdog" => check == "notify",
+        "period" => matches!(check, "http" | "tcp" | "unix" | "exec" | "file"),
+        _ => check != "delay",
+    }
+}
+
+fn extras(t: &ReadyTable) -> impl Iterator<Item = (&'static str, At)> {
+    let all = [
+        ("status", t.status.as_ref().map(|l| l.at)),
+        ("body", t.body.as_ref().map(|l| l.at)),
+        ("period", t.period.as_ref().map(|l| l.at)),
+        ("timeout", t.timeout.as_ref().map(|l| l.at)),
+        ("watchdog", t.watchdog.as_ref().map(|l| l.at)),
+    ];
+    all.into_iter().filter_map(|(name, at)| at.map(|at| (name, at)))
+}
+
+impl Building<'_, '_> {
+    /// What a service itself writes must have an effect; what it takes over from `[defaults]` need not.
+    pub(super) fn own_ready(&mut self, own: &RawService) {
+        let Some(ready) = &own.ready else { return };
+        let table = format!("services.{}.ready", self.name);
+        one_check(self.r, &ready.value, &table);
+        let checks = ready.value.table.checks();
+        let [(check, _)] = checks.as_slice() else { return };
+        for (key, at) in extras(&ready.value.table).filter(|(key, _)| !goes_with(check, key)) {
+            let d = Draft::error("no-effect", at, format!("`{key}` in {table} has no effect with `{check}`"));
+            self.r.push(d.label("take it away"));
+        }
+    }
+
+    pub(super) fn ready(&mut self, raw: &RawService, kind: Kind) -> Built {
+        let none = Built { spec: Readiness::None, how: Ready::None, watchdog: None };
+        let Some(ready) = &raw.ready else { return none };
+        let (t, at) = (&ready.value.table, ready.at);
+        if ready.value.none {
+            return none;
+        }
+        let checks = t.checks();
+        if kind == Kind::Oneshot {
+            if !checks.is_empty() {
+                let message =
+                    format!("services.{} is a oneshot, which is never ready: it completes", self.name);
+                let d = Draft::error("no-effect", at, message);
+                self.r.push(d.label("write ready = \"none\", or leave `ready` out"));
+            }
+            return none;
+        }
+        if checks.is_empty() {
+            if let Some((key, at)) = extras(t).next() {
+                let message = format!("`{key}` in services.{}.ready has no check to go with", self.name);
+                let d = Draft::error("missing-key", at, message).label("what shall be checked?");
+                self.r.push(d.help("one of http, tcp, unix, exec, log, file, notify, delay"));
+            }
+            return none;
+        }
+        let period = self.span(t.period.as_ref(), PERIOD, SHORTEST_PERIOD, "period");
+        let timeout = self.span(t.timeout.as_ref(), TIMEOUT, SHORTEST_PERIOD, "timeout");
+        let watchdog = t.watchdog.as_ref().filter(|_| t.notify.is_some());
+        let watchdog = watchdog.map(|w| self.span(Some(w), TIMEOUT, SHORTEST_PERIOD, "watchdog"));
+        let how = self.check(t);
+        let spec = match &how {
+            Ready::None => Readiness::None,
+            Ready::Delay(d) => Readiness::Delay(*d),
+            Ready::Http { .. } | Ready::Tcp(_) | Ready::Unix(_) | Ready::Exec(_) | Ready::File(_) => {
+                Readiness::Probe { period, timeout }
+            }
+            Ready::Log { .. } | Ready::Notify => Readiness::Signalled { timeout },
+        };
+        Built { spec, how, watchdog }
+    }
+
+    fn check(&mut self, t: &ReadyTable) -> Ready {
+        if let Some(url) = &t.http {
+            let status = t.status.as_ref().map_or_else(|| [(200, 399)].into(), |s| s.value.0.clone());
+            return Ready::Http {
+                url: url.value.0.clone(),
+                status,
+                body: t.body.as_ref().map(|b| b.value.0.clone()),
+            };
+        }
+        if let Some(address) = &t.tcp {
+            return Ready::Tcp(address.value.0.clone());
+        }
+        if let Some(path) = &t.unix {
+            return Ready::Unix(path.value.0.clone());
+        }
+        if let Some(path) = &t.file {
+            return Ready::File(path.value.0.clone());
+        }
+        if let Some(pattern) = &t.log {
+            return Ready::Log { pattern: pattern.value.0.clone() };
+        }
+        if let Some(delay) = &t.delay {
+            return Ready::Delay(delay.value.0);
+        }
+        if let Some(command) = &t.exec {
+            let key = format!("`exec` in services.{}.ready", self.name);
+            return self.command(command, &key, false).map_or(Ready::None, Ready::Exec);
+        }
+        if t.notify.is_some() { Ready::Notify } else { Ready::None }
+    }
+
+    fn span(
+        &mut self,
+        raw: Option<&Located<Span>>,
+        default: Duration,
+        least: Duration,
+        key: &str,
+    ) -> Duration {
+        let Some(raw) = raw else { return default };
+        if raw.value.0 < least {
+            let message = format!("`{key}` in services.{}.ready must be at least 10ms", self.name);
+            self.r.push(Draft::error("bad-value", raw.at, message).label("too short"));
+        }
+        raw.value.0
+    }
+}

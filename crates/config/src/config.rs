@@ -1,0 +1,276 @@
+//! The validated configuration: what `load` gives. Decisions are in `keepwell_core::spec`; here is what the shell needs to
+//! carry them out. Texts with `${…}` stay as written until `ServiceConfig::resolve`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepwell_core::Specs;
+
+pub use crate::element::cpu::CpuShare;
+pub use crate::element::env::EnvValue;
+pub use crate::element::identity::Account;
+pub use crate::element::limits::Bound;
+
+use crate::diagnostic::Diagnostic;
+use crate::read::At;
+
+/// Where a configuration is used. Relative paths and `{ from = "NAME" }` are looked up here.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Context {
+    /// Folder of the configuration file, absolute.
+    pub base: PathBuf,
+    /// State folder, absolute.
+    pub state_dir: PathBuf,
+    /// The guardian's own environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// The environment holds secrets.
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("base", &self.base)
+            .field("state_dir", &self.state_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A whole configuration that was accepted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Config {
+    /// What the core decides by.
+    pub specs: Specs,
+    /// What the shell needs, by service; the same names as in `specs`.
+    pub services: BTreeMap<Arc<str>, Arc<ServiceConfig>>,
+    /// The guardian itself.
+    pub guardian: GuardianConfig,
+    /// What is probably not meant as it is written.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// `[keepwell]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GuardianConfig {
+    /// Groups whose members may control.
+    pub operators: Box<[Box<str>]>,
+    /// Groups whose members may look.
+    pub readers: Box<[Box<str>]>,
+    /// At most this many services are starting at the same time; also in `Specs`.
+    pub max_parallel_starts: Option<u32>,
+    /// What the anchor does with full pipes while there is no daemon.
+    pub when_daemon_gone: WhenDaemonGone,
+    /// keepwell's own log.
+    pub log_level: LogLevel,
+    /// A daemon that is silent for this long is replaced.
+    pub hang_after: Duration,
+}
+
+impl Default for GuardianConfig {
+    fn default() -> Self {
+        Self {
+            operators: Box::default(),
+            readers: Box::default(),
+            max_parallel_starts: None,
+            when_daemon_gone: WhenDaemonGone::Drain,
+            log_level: LogLevel::Info,
+            hang_after: Duration::from_secs(10),
+        }
+    }
+}
+
+/// See [`GuardianConfig::when_daemon_gone`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WhenDaemonGone {
+    /// Into bounded memory.
+    Drain,
+    /// Writers wait.
+    Block,
+}
+
+/// See [`GuardianConfig::log_level`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LogLevel {
+    /// Wake someone now.
+    Error,
+    /// Wake someone tomorrow.
+    Warn,
+    /// What happened.
+    Info,
+    /// Why.
+    Debug,
+    /// Each step.
+    Trace,
+}
+
+impl LogLevel {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// What the shell needs of one service. Texts may hold `${…}`; [`ServiceConfig::resolve`] fills them in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is, for people.
+    pub description: Option<Box<str>>,
+    /// Words to find it by.
+    pub tags: Box<[Box<str>]>,
+    /// The program.
+    pub command: Command,
+    /// Folder, relative to `Context::base`; `None`: that folder itself.
+    pub cwd: Option<Box<str>>,
+    /// Its own variables.
+    pub env: Env,
+    /// File of `NAME=value` lines, relative to `Context::base`.
+    pub env_file: Option<Box<str>>,
+    /// Inherit PATH, HOME, USER and LANG only.
+    pub clear_env: bool,
+    /// Another user.
+    pub user: Option<Account>,
+    /// Another group.
+    pub group: Option<Account>,
+    /// Mask of new files' permission bits.
+    pub umask: Option<u32>,
+    /// -20 to 19.
+    pub nice: Option<i32>,
+    /// -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// What it may use.
+    pub limits: Limits,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privileges: bool,
+    /// By number, sorted; `Some` drops all others.
+    pub capabilities: Option<Box<[u8]>>,
+    /// How readiness is seen. Times are in the spec.
+    pub ready: Ready,
+    /// Programs around its life. Times are in the spec.
+    pub hooks: HookCommands,
+    /// Where its output goes.
+    pub log: LogConfig,
+    /// Where the command stands, for findings about the program.
+    pub(crate) command_at: At,
+}
+
+/// A program and its arguments.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Split already; at least one word.
+    Words(Box<[Box<str>]>),
+    /// For `/bin/sh -c`.
+    Shell(Box<str>),
+}
+
+/// A service's own variables, sorted by name. Services that add nothing to `[defaults]` share one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Env(pub(crate) Arc<[(Arc<str>, EnvValue)]>);
+
+impl Env {
+    /// The names and their values as written. Values are secrets.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &EnvValue)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&EnvValue> {
+        self.0.binary_search_by(|(n, _)| n.as_ref().cmp(name)).ok().map(|i| &self.0[i].1)
+    }
+}
+
+/// What a service may use; `None` is no limit of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Open descriptors of a process.
+    pub nofile: Option<u64>,
+    /// Core file.
+    pub core: Option<Bound>,
+    /// Bytes of memory of the tree.
+    pub memory: Option<u64>,
+    /// Processor time of the tree.
+    pub cpu: Option<CpuShare>,
+    /// Processes and threads of the tree.
+    pub tasks: Option<u64>,
+}
+
+/// How a service's readiness is seen. Texts may hold `${…}`, but for the pattern.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ready {
+    /// It is not.
+    None,
+    /// A time after the start.
+    Delay(Duration),
+    /// A GET answers well.
+    Http {
+        /// `http://host:port/path`.
+        url: Box<str>,
+        /// Ranges of statuses that mean ready, both ends included.
+        status: Box<[(u16, u16)]>,
+        /// Text that the answer must hold.
+        body: Option<Box<str>>,
+    },
+    /// `host:port` accepts.
+    Tcp(Box<str>),
+    /// A Unix socket accepts.
+    Unix(Box<str>),
+    /// A program exits with 0.
+    Exec(Command),
+    /// A line of output matches this regular expression.
+    Log {
+        /// It was compiled once, so it does.
+        pattern: Box<str>,
+    },
+    /// A file exists.
+    File(Box<str>),
+    /// `READY=1`.
+    Notify,
+}
+
+/// Programs around a service's life.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HookCommands {
+    /// See `keepwell_core::spec::Hooks`.
+    pub pre_start: Option<Command>,
+    /// See there.
+    pub post_start: Option<Command>,
+    /// See there.
+    pub pre_stop: Option<Command>,
+    /// See there.
+    pub post_stop: Option<Command>,
+}
+
+/// Where a service's output goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogConfig {
+    /// Relative to `Context::base`; `None`: `logs/NAME.log` in the state folder.
+    pub file: Option<Box<str>>,
+    /// Errors apart; `None`: merged.
+    pub stderr_file: Option<Box<str>>,
+    /// When a new file is begun.
+    pub rotate: Rotate,
+}
+
+/// When a new log file is begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rotate {
+    /// Bytes.
+    pub size: u64,
+    /// Full files kept beside the current one.
+    pub keep: u32,
+}
+
+impl Default for Rotate {
+    fn default() -> Self {
+        Self { size: 100_000_000, keep: 7 }
+    }
+}

@@ -1,0 +1,42 @@
+//! `[keepwell]`: the guardian itself.
+
+use super::duration::Span;
+use super::scalar::{Int, Texts, choice};
+use crate::config::{LogLevel, WhenDaemonGone};
+use crate::read::{plain_table, table};
+
+choice! { WhenGoneWord = WhenDaemonGone {
+    "drain" => WhenDaemonGone::Drain,
+    "block" => WhenDaemonGone::Block,
+} "what to do with full pipes" }
+
+choice! { LogLevelWord = LogLevel {
+    "error" => LogLevel::Error,
+    "warn" => LogLevel::Warn,
+    "info" => LogLevel::Info,
+    "debug" => LogLevel::Debug,
+    "trace" => LogLevel::Trace,
+} "a log level" }
+
+table! {
+    /// The guardian itself.
+    RawGuardian {
+        /// Groups whose members may control services, besides the guardian's own user and root.
+        operators: Texts = "none", live;
+        /// Groups whose members may look.
+        readers: Texts = "none", live;
+        /// At most this many services are starting at the same time.
+        max_parallel_starts: Int<1, 1_000_000> = "no bound", live;
+        /// When the deciding process is gone and a service's output pipe is full: `"drain"` it into bounded memory, or let the writer `"block"`.
+        when_daemon_gone: WhenGoneWord = "`\"drain\"`", live;
+        /// How much keepwell writes into its own log: `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"`.
+        log_level: LogLevelWord = "`\"info\"`", live;
+        /// A deciding process that is silent for this long is replaced; services run on.
+        hang_after: Span = "`\"10s\"`", live;
+    }
+}
+plain_table!(
+    RawGuardian,
+    "a table",
+    "[keepwell] with operators, readers, max_parallel_starts, when_daemon_gone, log_level, hang_after"
+);

@@ -1,0 +1,21 @@
+//! What the values of the configuration may be: one element a file, with its type, its error text, its schema and its
+//! tests. Nothing here knows of another element's value; what must fit together is checked in `build` and `check`.
+
+pub(crate) mod capability;
+pub(crate) mod command;
+pub(crate) mod cpu;
+pub(crate) mod depends;
+pub(crate) mod duration;
+pub(crate) mod env;
+pub(crate) mod guardian;
+pub(crate) mod hooks;
+pub(crate) mod identity;
+pub(crate) mod limits;
+pub(crate) mod log;
+pub(crate) mod ready;
+pub(crate) mod restart;
+pub(crate) mod scalar;
+pub(crate) mod service;
+pub(crate) mod signal;
+pub(crate) mod size;
+pub(crate) mod stop;

@@ -1,0 +1,143 @@
+//! `[services.NAME]` and `[defaults]`.
+
+use std::borrow::Cow;
+
+use keepwell_core::spec::Kind;
+use toml::de::DeValue;
+
+use super::capability::Capabilities;
+use super::command::CommandText;
+use super::depends::RawDepends;
+use super::env::RawEnv;
+use super::hooks::RawHooks;
+use super::identity::{Account, Umask};
+use super::limits::RawLimits;
+use super::log::RawLog;
+use super::ready::RawReady;
+use super::restart::RawRestart;
+use super::scalar::{Filled, Int, Text, Texts, choice};
+use super::stop::RawStop;
+use crate::read::{Element, Key, Node, Reader, Table, schema_of, table};
+
+choice! { KindWord = Kind {
+    "service" => Kind::Service,
+    "oneshot" => Kind::Oneshot,
+} "a kind" }
+
+/// More instances than this of one program are a slip of the keys.
+pub(crate) const MAX_INSTANCES: i64 = 10_000;
+
+table! {
+    /// One service: a program that is kept running, or run once.
+    RawService {
+        /// What it is, for people.
+        description: Text = "none", live;
+        /// Words to find it by.
+        tags: Texts = "`[]`", live;
+        /// The program and its arguments: a list, or a string that is split as a shell would.
+        command: CommandText = "needed", restart;
+        /// Give the command, which then must be a string, to `/bin/sh -c`.
+        shell: bool = "false", restart;
+        /// `"service"` runs until it is stopped; `"oneshot"` runs to its end once an `up`.
+        kind: KindWord = "`\"service\"`", restart;
+        /// `false`: not started by `up` or at boot; `keepwell start` still starts it.
+        enabled: bool = "true", live;
+        /// How many of it run. Each knows its number as `${instance}` and `KEEPWELL_INSTANCE`.
+        instances: Int<1, MAX_INSTANCES> = "1", live;
+        /// What must be so before it starts: a list of services, or a table of conditions.
+        depends_on: RawDepends = "none", live;
+        /// When it counts as ready.
+        ready: RawReady = "no check: up when alive for 1 s", table;
+        /// When and how it is started again.
+        restart: RawRestart = "see below", table;
+        /// The way down: steps of a signal and a wait, then the kill of the whole tree.
+        stop: RawStop = "`[{ signal = \"TERM\", wait = \"10s\" }]`", live;
+        /// Programs around its life.
+        hooks: RawHooks = "none", table;
+        /// Where its output goes.
+        log: RawLog = "see below", table;
+        /// The folder it runs in, relative to the configuration's.
+        cwd: Filled = "the configuration's folder", restart;
+        /// Variables of its environment.
+        env: RawEnv = "none", restart;
+        /// A file of `NAME=value` lines, read at each start; `env` wins over it.
+        env_file: Filled = "none", restart;
+        /// Inherit only PATH, HOME, USER and LANG from keepwell's own environment.
+        clear_env: bool = "false", restart;
+        /// Run as this user: a name or a number.
+        user: Account = "keepwell's own", restart;
+        /// Run in this group: a name or a number.
+        group: Account = "the user's", restart;
+        /// Permission bits that new files do not get, in octal digits.
+        umask: Umask = "keepwell's own", restart;
+        /// Scheduling niceness; higher is weaker.
+        nice: Int<-20, 19> = "keepwell's own", restart;
+        /// How soon the kernel ends it when memory runs out; higher is sooner.
+        oom_score_adj: Int<-1000, 1000> = "as keepwell was started with", restart;
+        /// What it may use.
+        limits: RawLimits = "none", table;
+        /// It and its children can never gain privileges, by setuid files or otherwise.
+        no_new_privileges: bool = "false", restart;
+        /// What it may do beyond its user; all other capabilities are dropped.
+        capabilities: Capabilities = "as its user has them", restart;
+    }
+}
+
+impl Element for RawService {
+    fn what() -> Cow<'static, str> {
+        "a table".into()
+    }
+    fn syntax() -> Cow<'static, str> {
+        "[services.web] with at least command = [\"program\", \"argument\"]".into()
+    }
+    fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::Table(t) => Some(Self::read_table(r, t, key, hint)),
+            _ => r.wrong_type(node, key),
+        }
+    }
+    fn inherit(&mut self, defaults: &Self) {
+        self.inherit_table(defaults);
+    }
+}
+schema_of!(RawService, |generator| Self::table_schema(generator));
+
+/// What other supervisors call our keys, and keys that stand one table too high.
+pub(crate) fn hint(name: &str, _value: &DeValue<'_>) -> Option<String> {
+    let lower = name.to_ascii_lowercase().replace('-', "_");
+    let ours = match lower.as_str() {
+        "cmd" | "exec" | "exec_start" | "execstart" | "program" | "entrypoint" | "args" | "script" => {
+            "command"
+        }
+        "directory" | "working_dir" | "working_directory" | "workingdirectory" | "workdir" | "dir" => "cwd",
+        "environment" | "environ" => "env",
+        "environment_file" | "environmentfile" => "env_file",
+        "autostart" | "disabled" | "active" => "enabled",
+        "numprocs" | "replicas" | "scale" | "processes" => "instances",
+        "after" | "requires" | "wants" | "depends" | "dependencies" | "needs" => "depends_on",
+        "autorestart" | "restart_policy" => "restart",
+        "healthcheck" | "readiness" | "health" | "readiness_probe" | "wait_for" => "ready",
+        "stopsignal" | "stop_signal" | "kill_signal" | "stop_timeout" | "stop_grace_period" => "stop",
+        "type" => "kind",
+        "stdout_logfile" | "stdout" | "logfile" | "log_file" | "logs" => "log.file",
+        "stderr_logfile" | "stderr" => "log.stderr_file",
+        "uid" => "user",
+        "gid" => "group",
+        "startsecs" => "ready",
+        "memory_limit" | "mem_limit" => "limits.memory",
+        _ => return inner(name).map(|table| format!("it belongs into `{table}`: {table}.{name}")),
+    };
+    Some(format!("here it is called `{ours}`"))
+}
+
+/// The table of a service that has a key of this name.
+fn inner(name: &str) -> Option<&'static str> {
+    let tables = [
+        ("restart", super::restart::RawRestart::NAMES),
+        ("limits", super::limits::RawLimits::NAMES),
+        ("hooks", super::hooks::RawHooks::NAMES),
+        ("log", super::log::RawLog::NAMES),
+        ("ready", super::ready::ReadyTable::NAMES),
+    ];
+    tables.into_iter().find(|(_, names)| names.contains(&name)).map(|(table, _)| table)
+}

@@ -1,0 +1,66 @@
+//! `stop = [{ signal = "TERM", wait = "10s" }]`.
+
+use std::borrow::Cow;
+
+use keepwell_core::spec::To;
+use toml::de::DeValue;
+
+use super::duration::Span;
+use super::scalar::{choice, list};
+use super::signal::Signal;
+use crate::read::{Element, Key, Node, Reader, Table, no_hint, plain_table, schema_of, table};
+
+choice! { ToWord = To {
+    "main" => To::Main,
+    "group" => To::Group,
+    "tree" => To::Tree,
+} "who gets the signal" }
+
+table! {
+    /// One step on the way down. After the last one the whole tree is killed.
+    RawStep {
+        /// The signal that is sent, by its name.
+        signal: Signal = "`\"TERM\"`", live;
+        /// How long to wait for all processes of the service to be gone before the next step.
+        wait: Span = "`\"10s\"`", live;
+        /// Who gets it: the main process, its process group, or every process of the tree.
+        to: ToWord = "`\"main\"`; `\"group\"` with `shell = true`", live;
+    }
+}
+plain_table!(RawStep, "a step", "{ signal = \"TERM\", wait = \"10s\", to = \"main\" }");
+
+/// The ladder.
+#[derive(Clone, Debug)]
+pub(crate) struct RawStop(pub(crate) Vec<RawStep>);
+
+/// A ladder of more steps than there are signals is a mistake.
+const MAX_STEPS: usize = 64;
+
+impl Element for RawStop {
+    fn what() -> Cow<'static, str> {
+        "a list of steps".into()
+    }
+    fn syntax() -> Cow<'static, str> {
+        "[{ signal = \"TERM\", wait = \"10s\" }]; the last step always is the kill of the whole tree, and [] is that alone"
+            .into()
+    }
+    fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
+        let at = r.at(node.span());
+        match node.get_ref() {
+            DeValue::Table(t) => Some(Self(vec![RawStep::read_table(r, t, key, no_hint)])),
+            DeValue::Array(items) if items.len() > MAX_STEPS => {
+                r.bad(at, key, format!("at most {MAX_STEPS} steps"))
+            }
+            DeValue::Array(_) => list::<RawStep, Self>(r, node, key).map(Self),
+            DeValue::String(s) => {
+                let label = format!("write [{{ signal = \"{}\", wait = \"10s\" }}]", s.escape_debug());
+                r.bad(at, key, label)
+            }
+            _ => r.wrong_type(node, key),
+        }
+    }
+}
+schema_of!(RawStop, |generator| {
+    let step = RawStep::table_schema(generator);
+    schemars::json_schema!({ "anyOf": [step, { "type": "array", "items": step, "maxItems": MAX_STEPS }] })
+});

@@ -1,0 +1,468 @@
+//! What a change of each key takes, and what has changed between two configurations.
+//!
+//! Every key of a service is either `Live` (it counts from now on) or `Restart` (only a new process has it). `table!` says
+//! which, for the reference; `facts` says it for `diff` and `fingerprint`; a test holds the two together.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Write as _};
+
+use keepwell_core::spec::{
+    Condition, Hook, Kind, OnCrashLoop, Policy, Readiness, ServiceSpec, StopAction, To,
+};
+use serde::Serialize;
+
+use crate::config::{Command, Config, Env, GuardianConfig, Ready, ServiceConfig, WhenDaemonGone};
+use crate::element::duration::Written;
+use crate::element::env::EnvValue;
+use crate::element::signal::signal_name;
+use crate::element::{capability, size};
+
+/// What it takes for a change to count.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Nothing.
+    Live,
+    /// A restart of the service.
+    Restart,
+}
+
+/// One key that differs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Change {
+    /// Whose; empty for the guardian itself.
+    pub service: String,
+    /// `restart.max_delay`.
+    pub key: String,
+    /// As it would be written; `(none)` where it was not set, `(hidden)` for values of `env`.
+    pub old: String,
+    /// Likewise.
+    pub new: String,
+    /// What it takes.
+    pub class: Class,
+}
+
+/// One key and its value. Keys that are not set have no fact, so that a key that a later version brings does not
+/// change the fingerprint of a service that does not use it.
+struct Fact<'a> {
+    table: &'static str,
+    name: &'a str,
+    class: Class,
+    value: Value<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Plain(&'a dyn Display),
+    /// Hashed, never shown.
+    Secret(&'a str),
+}
+
+impl Fact<'_> {
+    fn key(&self) -> String {
+        match self.table {
+            "" => self.name.to_owned(),
+            table => format!("{table}.{}", self.name),
+        }
+    }
+
+    fn hash(&self, into: &mut Fnv) {
+        into.text(self.table);
+        into.text(self.name);
+        match self.value {
+            Value::Plain(v) => {
+                let _ = write!(into, "{v}");
+            }
+            Value::Secret(v) => into.text(v),
+        }
+        into.byte(0xff);
+    }
+}
+
+/// FNV-1a, 64 bits: the same on every host and in every version, which `std`'s hashers do not promise.
+struct Fnv(u64);
+
+impl Fnv {
+    const START: Fnv = Fnv(0xcbf2_9ce4_8422_2325);
+
+    fn byte(&mut self, b: u8) {
+        self.0 = (self.0 ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    fn text(&mut self, text: &str) {
+        text.bytes().for_each(|b| self.byte(b));
+        // No UTF-8 text holds 0xff, so that "ab", "c" and "a", "bc" differ.
+        self.byte(0xff);
+    }
+}
+
+impl fmt::Write for Fnv {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        s.bytes().for_each(|b| self.byte(b));
+        Ok(())
+    }
+}
+
+/// A hash of everything that only a restart can apply.
+pub(crate) fn fingerprint(spec: &ServiceSpec, config: &ServiceConfig) -> u64 {
+    let mut hash = Fnv::START;
+    facts(spec, config, &mut |fact| {
+        if fact.class == Class::Restart {
+            fact.hash(&mut hash);
+        }
+    });
+    hash.0
+}
+
+/// What differs between two configurations, in the services that both have and in the guardian's own table. Services that
+/// only one of them has are the reload plan's to tell.
+#[must_use]
+pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
+    let mut changes = vec![];
+    compare("", &guardian_known(&old.guardian), &guardian_known(&new.guardian), &mut changes);
+    for (name, after) in &new.services {
+        let both = (old.services.get(name), old.specs.services.get(name), new.specs.services.get(name));
+        if let (Some(before), Some(before_spec), Some(after_spec)) = both
+            && (before != after || before_spec != after_spec)
+        {
+            compare(name, &known(before_spec, before), &known(after_spec, after), &mut changes);
+        }
+    }
+    changes
+}
+
+struct Known {
+    shown: String,
+    hash: u64,
+    class: Class,
+}
+
+fn known(spec: &ServiceSpec, config: &ServiceConfig) -> BTreeMap<String, Known> {
+    let mut all = BTreeMap::new();
+    facts(spec, config, &mut |fact| keep(&mut all, &fact));
+    all
+}
+
+fn guardian_known(guardian: &GuardianConfig) -> BTreeMap<String, Known> {
+    let mut all = BTreeMap::new();
+    guardian_facts(guardian, &mut |fact| keep(&mut all, &fact));
+    all
+}
+
+fn keep(all: &mut BTreeMap<String, Known>, fact: &Fact<'_>) {
+    let shown = match fact.value {
+        Value::Plain(v) => v.to_string(),
+        Value::Secret(_) => "(hidden)".to_owned(),
+    };
+    let mut hash = Fnv::START;
+    fact.hash(&mut hash);
+    all.insert(fact.key(), Known { shown, hash: hash.0, class: fact.class });
+}
+
+fn compare(
+    service: &str,
+    old: &BTreeMap<String, Known>,
+    new: &BTreeMap<String, Known>,
+    changes: &mut Vec<Change>,
+) {
+    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    for key in keys {
+        let (before, after) = (old.get(key), new.get(key));
+        let Some(class) = after.or(before).map(|k| k.class) else { continue };
+        if before.map(|k| k.hash) != after.map(|k| k.hash) {
+            let shown = |k: Option<&Known>| k.map_or("(none)".to_owned(), |k| k.shown.clone());
+            let (old, new) = (shown(before), shown(after));
+            changes.push(Change { service: service.to_owned(), key: key.clone(), old, new, class });
+        }
+    }
+}
+
+/// Collects facts with little noise.
+struct Teller<'v> {
+    visit: &'v mut dyn FnMut(Fact<'_>),
+    table: &'static str,
+}
+
+impl Teller<'_> {
+    fn table(&mut self, table: &'static str) {
+        self.table = table;
+    }
+    fn fact(&mut self, class: Class, name: &str, value: &dyn Display) {
+        (self.visit)(Fact { table: self.table, name, class, value: Value::Plain(value) });
+    }
+    fn live(&mut self, name: &str, value: &dyn Display) {
+        self.fact(Class::Live, name, value);
+    }
+    fn restart(&mut self, name: &str, value: &dyn Display) {
+        self.fact(Class::Restart, name, value);
+    }
+    fn restart_if<T: Display>(&mut self, name: &str, value: Option<T>) {
+        if let Some(value) = value {
+            self.restart(name, &value);
+        }
+    }
+}
+
+/// Every key of a service that is set or has a default, once.
+fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<'_>)) {
+    let mut t = Teller { visit, table: "" };
+    if let Some(description) = &config.description {
+        t.live("description", &Quoted(description));
+    }
+    t.live("tags", &List(config.tags.iter().map(|t| Quoted(t))));
+    t.restart("command", &config.command);
+    if let Command::Shell(_) = config.command {
+        t.restart("shell", &true);
+    }
+    t.restart("kind", &kind_word(spec.kind));
+    t.live("enabled", &spec.enabled);
+    t.live("instances", &spec.instances);
+    t.live("stop", &List(spec.stop.iter().map(Step)));
+    process(&mut t, config);
+    t.table("depends_on");
+    for d in &spec.depends_on {
+        t.live(&d.on, &Dependency(d));
+    }
+    ready(&mut t, spec, config);
+    restart(&mut t, spec);
+    t.table("hooks");
+    let (times, commands) = (&spec.hooks, &config.hooks);
+    let hooks = [
+        ("pre_start", &times.pre_start, &commands.pre_start),
+        ("post_start", &times.post_start, &commands.post_start),
+        ("pre_stop", &times.pre_stop, &commands.pre_stop),
+        ("post_stop", &times.post_stop, &commands.post_stop),
+    ];
+    for (name, hook, command) in hooks {
+        if let (Some(hook), Some(command)) = (hook, command) {
+            t.live(name, &HookText(hook, command));
+        }
+    }
+    t.table("log");
+    t.restart_if("file", config.log.file.as_deref().map(Quoted));
+    t.restart_if("stderr_file", config.log.stderr_file.as_deref().map(Quoted));
+    t.table("log.rotate");
+    t.live("size", &size::Written(config.log.rotate.size));
+    t.live("keep", &config.log.rotate.keep);
+}
+
+/// What a process is given when it is started.
+fn process(t: &mut Teller<'_>, config: &ServiceConfig) {
+    t.restart_if("cwd", config.cwd.as_deref().map(Quoted));
+    t.restart_if("env_file", config.env_file.as_deref().map(Quoted));
+    t.restart_if("clear_env", config.clear_env.then_some(true));
+    t.restart_if("user", config.user.as_ref());
+    t.restart_if("group", config.group.as_ref());
+    t.restart_if("umask", config.umask.map(Octal));
+    t.restart_if("nice", config.nice);
+    t.restart_if("oom_score_adj", config.oom_score_adj);
+    t.restart_if("no_new_privileges", config.no_new_privileges.then_some(true));
+    if let Some(numbers) = &config.capabilities {
+        let name = |n: &u8| capability::NAMES.get(usize::from(*n)).copied().unwrap_or("?");
+        t.restart("capabilities", &List(numbers.iter().map(|n| Quoted(name(n)))));
+    }
+    env(t, &config.env);
+    t.table("limits");
+    let limits = &config.limits;
+    t.restart_if("nofile", limits.nofile);
+    t.restart_if("core", limits.core);
+    t.restart_if("memory", limits.memory.map(size::Written));
+    t.restart_if("cpu", limits.cpu);
+    t.restart_if("tasks", limits.tasks);
+}
+
+fn env(t: &mut Teller<'_>, env: &Env) {
+    for (name, value) in env.iter() {
+        let from;
+        let value = match value {
+            EnvValue::Text(text) => Value::Secret(text),
+            EnvValue::From { name, optional } => {
+                let optional = if *optional { ", optional = true" } else { "" };
+                from = format!("{{ from = \"{name}\"{optional} }}");
+                Value::Plain(&from)
+            }
+        };
+        (t.visit)(Fact { table: "env", name, class: Class::Restart, value });
+    }
+}
+
+fn ready(t: &mut Teller<'_>, spec: &ServiceSpec, config: &ServiceConfig) {
+    t.table("ready");
+    match &config.ready {
+        Ready::None => {}
+        Ready::Delay(d) => t.live("delay", &Written(*d)),
+        Ready::Http { url, status, body } => {
+            t.live("http", &Quoted(url));
+            t.live("status", &List(status.iter().map(Range)));
+            if let Some(body) = body {
+                t.live("body", &Quoted(body));
+            }
+        }
+        Ready::Tcp(address) => t.live("tcp", &Quoted(address)),
+        Ready::Unix(path) => t.live("unix", &Quoted(path)),
+        Ready::Exec(command) => t.live("exec", command),
+        Ready::Log { pattern } => t.live("log", &Quoted(pattern)),
+        Ready::File(path) => t.live("file", &Quoted(path)),
+        Ready::Notify => t.restart("notify", &true),
+    }
+    match spec.ready {
+        Readiness::None | Readiness::Delay(_) => {}
+        Readiness::Probe { period, timeout } => {
+            t.live("period", &Written(period));
+            t.live("timeout", &Written(timeout));
+        }
+        Readiness::Signalled { timeout } => t.live("timeout", &Written(timeout)),
+    }
+    t.restart_if("watchdog", spec.watchdog.map(Written));
+}
+
+fn restart(t: &mut Teller<'_>, spec: &ServiceSpec) {
+    let r = &spec.restart;
+    t.table("restart");
+    t.live("policy", &policy_word(r.policy));
+    t.live("delay", &Written(r.delay));
+    t.live("max_delay", &Written(r.max_delay));
+    t.live("jitter", &format_args!("{}%", r.jitter));
+    t.live("reset_after", &Written(r.reset_after));
+    match r.limit {
+        Some(l) => {
+            t.live("limit", &format_args!("{{ max = {}, window = \"{}\" }}", l.max, Written(l.window)))
+        }
+        None => t.live("limit", &"off"),
+    }
+    let beyond = match r.on_crash_loop {
+        OnCrashLoop::Retry => "retry",
+        OnCrashLoop::GiveUp => "give_up",
+    };
+    t.live("on_crash_loop", &beyond);
+    t.table("restart.exit_codes");
+    t.live("success", &List(r.exit_codes.success.iter()));
+    t.live("retry", &List(r.exit_codes.retry.iter()));
+    t.live("config_error", &List(r.exit_codes.config_error.iter()));
+    t.live("fatal", &List(r.exit_codes.fatal.iter()));
+}
+
+fn guardian_facts(g: &GuardianConfig, visit: &mut dyn FnMut(Fact<'_>)) {
+    let mut t = Teller { visit, table: "" };
+    t.live("operators", &List(g.operators.iter().map(|s| Quoted(s))));
+    t.live("readers", &List(g.readers.iter().map(|s| Quoted(s))));
+    if let Some(n) = g.max_parallel_starts {
+        t.live("max_parallel_starts", &n);
+    }
+    let gone = match g.when_daemon_gone {
+        WhenDaemonGone::Drain => "drain",
+        WhenDaemonGone::Block => "block",
+    };
+    t.live("when_daemon_gone", &gone);
+    t.live("log_level", &g.log_level.as_str());
+    t.live("hang_after", &Written(g.hang_after));
+}
+
+fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service => "service",
+        Kind::Oneshot => "oneshot",
+    }
+}
+
+fn policy_word(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Always => "always",
+        Policy::OnFailure => "on-failure",
+        Policy::Never => "never",
+    }
+}
+
+struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+struct Octal(u32);
+
+impl Display for Octal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:03o}", self.0)
+    }
+}
+
+struct Range<'a>(&'a (u16, u16));
+
+impl Display for Range<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            (low, high) if low == high => write!(f, "{low}"),
+            (low, high) => write!(f, "\"{low}-{high}\""),
+        }
+    }
+}
+
+/// `[a, b]`, from anything that can be walked twice.
+struct List<I>(I);
+
+impl<I: Iterator<Item: Display> + Clone> Display for List<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (i, item) in self.0.clone().enumerate() {
+            write!(f, "{}{item}", if i == 0 { "" } else { ", " })?;
+        }
+        f.write_str("]")
+    }
+}
+
+impl Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Words(words) => List(words.iter().map(|w| Quoted(w))).fmt(f),
+            Command::Shell(line) => Quoted(line).fmt(f),
+        }
+    }
+}
+
+struct Step<'a>(&'a keepwell_core::spec::StopStep);
+
+impl Display for Step<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StopAction::Signal(signal) = self.0.action;
+        let to = match self.0.to {
+            To::Main => "main",
+            To::Group => "group",
+            To::Tree => "tree",
+        };
+        write!(
+            f,
+            "{{ signal = \"{}\", wait = \"{}\", to = \"{to}\" }}",
+            signal_name(signal),
+            Written(self.0.wait)
+        )
+    }
+}
+
+struct Dependency<'a>(&'a keepwell_core::spec::Dependency);
+
+impl Display for Dependency<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let condition = match self.0.condition {
+            Condition::Started => "started",
+            Condition::Ready => "ready",
+            Condition::Completed => "completed",
+        };
+        let required = if self.0.required { "" } else { ", required = false" };
+        let bind = if self.0.bind { ", bind = true" } else { "" };
+        write!(f, "{{ condition = \"{condition}\"{required}{bind} }}")
+    }
+}
+
+struct HookText<'a>(&'a Hook, &'a Command);
+
+impl Display for HookText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let may_fail = if self.0.may_fail { ", may_fail = true" } else { "" };
+        write!(f, "{{ command = {}, timeout = \"{}\"{may_fail} }}", self.1, Written(self.0.timeout))
+    }
+}

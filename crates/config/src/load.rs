@@ -1,0 +1,197 @@
+//! Text to configuration: parse each file, read its tables, lay `[defaults]` under each service, build, cross-check. Pure.
+//! Errors are collected; nothing stops at the first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keepwell_core::Specs;
+use keepwell_core::spec::Kind;
+use toml::de::{DeTable, DeValue};
+
+use crate::build::{self, Neighbours};
+use crate::check;
+use crate::config::{Config, Context, ServiceConfig};
+use crate::diagnostic::Diagnostics;
+use crate::element::guardian::RawGuardian;
+use crate::element::service::RawService;
+use crate::read::{At, Draft, Element, Key, Located, Name, Node, Reader, Table as _, nearest};
+use crate::source::Source;
+use crate::syntax;
+
+/// What all files say together, before anything is filled in.
+#[derive(Default)]
+struct Gathered {
+    services: BTreeMap<Arc<str>, Read>,
+    defaults: Option<Located<RawService>>,
+    guardian: Option<Located<RawGuardian>>,
+}
+
+/// A service as it was read.
+struct Read {
+    raw: RawService,
+    /// The place of its name.
+    at: At,
+    /// Some of it was wrong and is missing now; it is not looked at further.
+    broken: bool,
+}
+
+/// Makes the configuration of the files' text. Reads nothing else; `env_file`s are read when a service is resolved.
+///
+/// # Errors
+/// All errors of all files, in the order of their places.
+pub fn load(sources: &[Source], cx: &Context) -> Result<Config, Diagnostics> {
+    let mut r = Reader::new(sources);
+    let mut gathered = Gathered::default();
+    for (i, source) in sources.iter().enumerate() {
+        r.file = u32::try_from(i).unwrap_or(u32::MAX);
+        let (document, errors) = DeTable::parse_recoverable(&source.text);
+        let broken = !errors.is_empty();
+        if broken {
+            syntax::report(&mut r, &errors);
+            // What follows a syntax error may be read as something else: only its secrets are of use.
+            syntax::find_secrets(&mut r, document.get_ref());
+        } else {
+            root(&mut r, document.get_ref(), &mut gathered);
+        }
+    }
+    let config = resolve(&mut r, gathered, cx);
+    let (errors, warnings) = r.finish();
+    if errors.0.is_empty() { Ok(Config { warnings, ..config }) } else { Err(errors) }
+}
+
+fn root(r: &mut Reader<'_>, document: &DeTable<'_>, into: &mut Gathered) {
+    for (name, node) in document.iter() {
+        match name.get_ref().as_ref() {
+            "services" => services(r, node, into),
+            "defaults" => {
+                let old = into.defaults.as_ref().map(|d| d.at);
+                if let Some(raw) = once::<RawService>(r, name, node, old) {
+                    into.defaults = Some(raw);
+                }
+            }
+            "keepwell" => {
+                let old = into.guardian.as_ref().map(|g| g.at);
+                if let Some(raw) = once::<RawGuardian>(r, name, node, old) {
+                    into.guardian = Some(raw);
+                }
+            }
+            other => {
+                let hint = root_hint(other, node.get_ref());
+                r.unknown_key(name, &Key::ROOT, &["services", "defaults", "keepwell"], hint);
+            }
+        }
+    }
+}
+
+/// A service written one level too high, or a key that belongs into a table.
+fn root_hint(name: &str, value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::Table(t) if t.contains_key("command") => {
+            Some(format!("a service is written as [services.{name}]"))
+        }
+        _ if RawGuardian::NAMES.contains(&name) => {
+            Some(format!("it belongs into [keepwell]: keepwell.{name}"))
+        }
+        _ if RawService::NAMES.contains(&name) => Some("it belongs into a [services.NAME]".to_owned()),
+        _ => None,
+    }
+}
+
+/// A table that one file may have, wherever it is; its place is that of its name.
+fn once<T: Element>(
+    r: &mut Reader<'_>,
+    name: &Name<'_>,
+    node: &Node<'_>,
+    old: Option<At>,
+) -> Option<Located<T>> {
+    let at = r.at(name.span());
+    if let Some(old) = old {
+        let d = Draft::error("duplicate-table", at, format!("[{}] is written in two files", name.get_ref()));
+        r.push(d.label("a second time").also(old, "first here").help("put both into one"));
+        return None;
+    }
+    let value = r.field::<T>(name, node, &Key::ROOT)?.value;
+    Some(Located { value, at })
+}
+
+fn services(r: &mut Reader<'_>, node: &Node<'_>, into: &mut Gathered) {
+    let key = Key::ROOT.child("services");
+    let DeValue::Table(table) = node.get_ref() else {
+        let d = Draft::error("wrong-type", r.at(node.span()), "`services` must be a table of services");
+        r.push(d.label(format!("found {}", crate::read::found(node.get_ref()))).help("[services.web]"));
+        return;
+    };
+    for (name, node) in table.iter() {
+        let at = r.at(name.span());
+        if let Some(first) = into.services.get(name.get_ref().as_ref()) {
+            let d = Draft::error(
+                "duplicate-service",
+                at,
+                format!("service `{}` is defined twice", name.get_ref()),
+            );
+            r.push(d.label("a second time").also(first.at, "first here").help("a service is defined once"));
+            continue;
+        }
+        check::service_name(r, name.get_ref(), at);
+        let before = r.errors();
+        let raw = r.field::<RawService>(name, node, &key).map(|l| l.value).unwrap_or_default();
+        let broken = r.errors() > before;
+        into.services.insert(name.get_ref().as_ref().into(), Read { raw, at, broken });
+    }
+}
+
+fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
+    let Gathered { mut services, defaults, guardian } = gathered;
+    if services.is_empty() && r.errors() == 0 {
+        let d = Draft::error("no-services", At::default(), "no service is defined");
+        r.push(
+            d.label("there is nothing to keep running")
+                .help("[services.web]\ncommand = [\"program\", \"argument\"]"),
+        );
+    }
+    let defaults_sound = r.errors();
+    let defaults = defaults.map(|d| d.value);
+    if let Some(d) = &defaults {
+        build::check_defaults(r, d);
+    }
+    let broken_defaults = r.errors() > defaults_sound;
+    let guardian = guardian.map(|g| build::guardian(r, &g.value)).unwrap_or_default();
+    let kinds: Neighbours =
+        services.iter().map(|(name, s)| (name.clone(), kind(&s.raw, defaults.as_ref()))).collect();
+    let shared_env = defaults.as_ref().and_then(|d| d.env.as_ref()).map(|e| build::env(&e.value));
+    let mut specs = Specs { max_parallel_starts: guardian.max_parallel_starts, ..Specs::default() };
+    let mut built: BTreeMap<Arc<str>, Arc<ServiceConfig>> = BTreeMap::new();
+    let mut places: BTreeMap<Arc<str>, At> = BTreeMap::new();
+    for (name, read) in &mut services {
+        places.insert(name.clone(), read.at);
+        if read.broken || broken_defaults {
+            build::check_dependencies(r, name, &read.raw, &kinds);
+            continue;
+        }
+        let raw = std::mem::take(&mut read.raw);
+        let made = build::Building { r: &mut *r, cx, name, at: read.at, neighbours: &kinds }.service(
+            raw,
+            defaults.as_ref(),
+            shared_env.as_ref(),
+        );
+        if let Some((spec, config)) = made {
+            specs.services.insert(name.clone(), spec);
+            built.insert(name.clone(), Arc::new(config));
+        }
+    }
+    check::cycles(r, &specs, &places);
+    check::disabled(r, &specs, &places);
+    check::log_files(r, &specs, &built, &places, cx);
+    Config { specs, services: built, guardian, warnings: vec![] }
+}
+
+/// A service's kind, also of one that is otherwise wrong, so that its dependents are judged rightly.
+fn kind(own: &RawService, defaults: Option<&RawService>) -> Kind {
+    let word = own.kind.as_ref().or_else(|| defaults.and_then(|d| d.kind.as_ref()));
+    word.map_or(Kind::Service, |k| k.value.0)
+}
+
+/// The service that was probably meant.
+pub(crate) fn like<'n>(wrong: &str, names: &'n Neighbours) -> Option<&'n str> {
+    nearest(wrong, names.keys().map(AsRef::as_ref))
+}

@@ -1,0 +1,595 @@
+//! What one instance is started with: `${…}` filled in, paths absolute, the environment whole.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Account, Command, Config, Context, Env, EnvValue, Limits, Ready, Rotate, ServiceConfig};
+use crate::diagnostic::Diagnostic;
+use crate::element::env::reserved;
+use crate::read::{Draft, Reader};
+use crate::source::{Source, words};
+use crate::template::{Rule, Unknown, expand, names};
+
+/// What one instance is started with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResolvedService {
+    /// The program as written and its arguments. [`ResolvedService::candidates`] says where the program may be.
+    pub argv: Vec<String>,
+    /// The whole environment; nothing else is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Names of `env` that the service itself sets, by `env` or `env_file`.
+    pub own_env: BTreeSet<String>,
+    /// Absolute.
+    pub cwd: PathBuf,
+    /// Another user.
+    pub user: Option<Account>,
+    /// Another group.
+    pub group: Option<Account>,
+    /// Mask of new files' permission bits.
+    pub umask: Option<u32>,
+    /// -20 to 19.
+    pub nice: Option<i32>,
+    /// -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// What it may use.
+    pub limits: Limits,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privileges: bool,
+    /// By number, sorted; `Some` drops all others.
+    pub capabilities: Option<Box<[u8]>>,
+    /// How readiness is seen.
+    pub ready: ResolvedReady,
+    /// Programs around its life.
+    pub hooks: ResolvedHooks,
+    /// Where its output goes.
+    pub log: ResolvedLog,
+}
+
+/// The environment holds secrets, and arguments may.
+impl std::fmt::Debug for ResolvedService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResolvedService")
+            .field("program", &self.argv.first())
+            .field("cwd", &self.cwd)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How readiness is seen, with everything filled in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ResolvedReady {
+    /// It is not.
+    None,
+    /// A time after the start.
+    Delay(Duration),
+    /// A GET answers well.
+    Http(HttpTarget),
+    /// `host:port` accepts.
+    Tcp {
+        /// Name or address, without brackets.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// A Unix socket accepts.
+    Unix(PathBuf),
+    /// A program exits with 0.
+    Exec(Vec<String>),
+    /// A line of output matches.
+    Log {
+        /// A regular expression.
+        pattern: String,
+    },
+    /// A file exists.
+    File(PathBuf),
+    /// `READY=1`.
+    Notify,
+}
+
+/// What to ask, and which answer means ready.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpTarget {
+    /// As written.
+    pub url: String,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// 80 if the address has none.
+    pub port: u16,
+    /// With its query; at least `/`.
+    pub path: String,
+    /// For the `Host` header.
+    pub authority: String,
+    /// Ranges of statuses that mean ready, both ends included.
+    pub status: Box<[(u16, u16)]>,
+    /// Text that the answer must hold.
+    pub body: Option<Box<str>>,
+}
+
+/// Arguments of the programs around a service's life.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ResolvedHooks {
+    /// See `keepwell_core::spec::Hooks`.
+    pub pre_start: Option<Vec<String>>,
+    /// See there.
+    pub post_start: Option<Vec<String>>,
+    /// See there.
+    pub pre_stop: Option<Vec<String>>,
+    /// See there.
+    pub post_stop: Option<Vec<String>>,
+}
+
+/// Where an instance's output goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResolvedLog {
+    /// Absolute.
+    pub stdout: PathBuf,
+    /// Absolute; `None`: merged into `stdout`.
+    pub stderr: Option<PathBuf>,
+    /// When a new file is begun.
+    pub rotate: Rotate,
+}
+
+/// Why a text or the environment cannot be filled in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Trouble {
+    /// A text names what is not known.
+    Unknown(Unknown),
+    /// This variable of `env` is taken from one that keepwell does not have.
+    Missing { variable: Arc<str>, from: Arc<str> },
+    /// This variable of `env` names what is not known.
+    UnknownIn { variable: Arc<str>, unknown: Unknown },
+    /// Variables of `env` name each other in a ring.
+    Ring(Vec<Arc<str>>),
+}
+
+impl Trouble {
+    /// One line, for messages without a place.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Trouble::Unknown(u) => format!("`{}` is not known", u.written),
+            Trouble::Missing { variable, from } => {
+                format!(
+                    "env.{variable} is taken from `{from}`, which is not set in keepwell's own environment"
+                )
+            }
+            Trouble::UnknownIn { variable, unknown } => {
+                format!("`{}` in env.{variable} is not known", unknown.written)
+            }
+            Trouble::Ring(ring) => format!("variables of env need each other: {}", ring.join(" → ")),
+        }
+    }
+}
+
+/// What may be filled in for one instance. The environment is worked out when a text first needs it.
+pub(crate) struct Filler<'a> {
+    service: &'a str,
+    instance: u16,
+    env: &'a Env,
+    cx: &'a Context,
+    /// Lines of `env_file`, once it is read; a variable that names itself means the value below it.
+    file: &'a BTreeMap<String, String>,
+    own: OnceCell<Result<BTreeMap<Arc<str>, String>, Trouble>>,
+}
+
+/// No `env_file` was read.
+pub(crate) static NO_FILE: BTreeMap<String, String> = BTreeMap::new();
+
+impl<'a> Filler<'a> {
+    pub(crate) fn new(service: &'a str, instance: u16, env: &'a Env, cx: &'a Context) -> Self {
+        Self { service, instance, env, cx, file: &NO_FILE, own: OnceCell::new() }
+    }
+
+    fn builtin(&self, name: &str) -> Option<Cow<'a, str>> {
+        match name {
+            "service" => Some(Cow::Borrowed(self.service)),
+            "instance" => Some(self.instance.to_string().into()),
+            _ => None,
+        }
+    }
+
+    /// The service's own variables.
+    pub(crate) fn own_env(&self) -> Result<&BTreeMap<Arc<str>, String>, Trouble> {
+        self.own.get_or_init(|| self.work_out()).as_ref().map_err(Clone::clone)
+    }
+
+    pub(crate) fn fill<'t>(&self, text: &'t str, rule: Rule) -> Result<Cow<'t, str>, Trouble> {
+        if !text.contains('$') {
+            return Ok(Cow::Borrowed(text));
+        }
+        let own = self.own_env()?;
+        let lookup =
+            |name: &str| self.builtin(name).or_else(|| own.get(name).map(|v| Cow::Borrowed(v.as_str())));
+        expand(text, rule, lookup).map_err(Trouble::Unknown)
+    }
+
+    fn work_out(&self) -> Result<BTreeMap<Arc<str>, String>, Trouble> {
+        let mut done = BTreeMap::new();
+        for (name, _) in self.env.iter() {
+            self.variable(name, &mut done)?;
+        }
+        Ok(done)
+    }
+
+    /// Works out one variable and, before it, what it needs. Without recursion: a chain may be as long as the table.
+    fn variable(&self, name: &Arc<str>, done: &mut BTreeMap<Arc<str>, String>) -> Result<(), Trouble> {
+        let mut path: Vec<Arc<str>> = vec![name.clone()];
+        while let Some(name) = path.last().cloned() {
+            match self.env.get(&name) {
+                _ if done.contains_key(&name) => {}
+                None => {}
+                Some(EnvValue::From { name: from, optional }) => match self.cx.env.get(from.as_ref()) {
+                    Some(value) => {
+                        done.insert(name.clone(), value.clone());
+                    }
+                    None if *optional => {}
+                    None => return Err(Trouble::Missing { variable: name, from: from.clone() }),
+                },
+                Some(EnvValue::Text(text)) => {
+                    if let Some(needed) = self.open(&name, text, done) {
+                        if let Some(start) = path.iter().position(|n| *n == needed) {
+                            let ring = path[start..].iter().cloned().chain([needed]).collect();
+                            return Err(Trouble::Ring(ring));
+                        }
+                        path.push(needed);
+                        continue;
+                    }
+                    let lookup = |other: &str| {
+                        let below = || self.below(other).map(Cow::Borrowed);
+                        let known = || done.get(other).map(|v| Cow::Borrowed(v.as_str()));
+                        self.builtin(other).or_else(|| if other == name.as_ref() { below() } else { known() })
+                    };
+                    let value = expand(text, Rule::Plain, lookup)
+                        .map_err(|unknown| Trouble::UnknownIn { variable: name.clone(), unknown })?
+                        .into_owned();
+                    done.insert(name.clone(), value);
+                }
+            }
+            path.pop();
+        }
+        Ok(())
+    }
+
+    /// A variable that must be worked out before `name` can be.
+    fn open(&self, name: &str, text: &str, done: &BTreeMap<Arc<str>, String>) -> Option<Arc<str>> {
+        let waits = |other: &&str| {
+            let absent = matches!(self.env.get(other), Some(EnvValue::From { name: from, optional: true })
+                if !self.cx.env.contains_key(from.as_ref()));
+            *other != name && self.builtin(other).is_none() && !done.contains_key(*other) && !absent
+        };
+        names(text).find(|other| waits(other) && self.env.get(other).is_some()).map(Arc::from)
+    }
+
+    /// What a variable of `env` hides.
+    fn below(&self, name: &str) -> Option<&str> {
+        self.file.get(name).or_else(|| self.cx.env.get(name)).map(String::as_str)
+    }
+}
+
+impl ServiceConfig {
+    /// What `instance` is started with. Reads `env_file`, nothing else.
+    ///
+    /// # Errors
+    /// `env_file` cannot be read, or something that was there when the configuration was loaded is no more.
+    pub fn resolve(&self, instance: u16, cx: &Context) -> Result<ResolvedService, Diagnostic> {
+        let file = self.read_env_file(instance, cx)?;
+        let filler = Filler { file: &file, ..Filler::new(&self.name, instance, &self.env, cx) };
+        let trouble =
+            |t: Trouble| Diagnostic::error("unknown-name", format!("services.{}: {}", self.name, t.words()));
+        let own = filler.own_env().map_err(trouble)?;
+        let path =
+            |text: &str| filler.fill(text, Rule::Plain).map(|p| cx.base.join(p.as_ref())).map_err(trouble);
+        let argv = |c: &Command| self.argv(c, &filler).map_err(trouble);
+        let hook = |c: &Option<Command>| c.as_ref().map(argv).transpose();
+        Ok(ResolvedService {
+            argv: argv(&self.command)?,
+            cwd: self.cwd.as_deref().map_or_else(|| Ok(cx.base.clone()), path)?,
+            own_env: own.keys().map(|n| n.to_string()).chain(file.keys().cloned()).collect(),
+            env: self.whole_env(instance, cx, &file, own),
+            user: self.user.clone(),
+            group: self.group.clone(),
+            umask: self.umask,
+            nice: self.nice,
+            oom_score_adj: self.oom_score_adj,
+            limits: self.limits,
+            no_new_privileges: self.no_new_privileges,
+            capabilities: self.capabilities.clone(),
+            ready: self.resolved_ready(&filler, cx).map_err(|why| {
+                Diagnostic::error("bad-value", format!("services.{}: ready: {why}", self.name))
+            })?,
+            hooks: ResolvedHooks {
+                pre_start: hook(&self.hooks.pre_start)?,
+                post_start: hook(&self.hooks.post_start)?,
+                pre_stop: hook(&self.hooks.pre_stop)?,
+                post_stop: hook(&self.hooks.post_stop)?,
+            },
+            log: self.log_paths(instance, cx).map_err(trouble)?,
+        })
+    }
+
+    /// keepwell's own environment without what only keepwell is meant by, then `env_file`, then `env`.
+    fn whole_env(
+        &self,
+        instance: u16,
+        cx: &Context,
+        file: &BTreeMap<String, String>,
+        own: &BTreeMap<Arc<str>, String>,
+    ) -> BTreeMap<String, String> {
+        let kept = |name: &str| match self.clear_env {
+            true => matches!(name, "PATH" | "HOME" | "USER" | "LANG"),
+            false => !reserved(name),
+        };
+        let inherited = cx.env.iter().filter(|(name, _)| kept(name)).map(|(n, v)| (n.clone(), v.clone()));
+        let mut env: BTreeMap<String, String> = inherited.collect();
+        env.extend(file.iter().map(|(n, v)| (n.clone(), v.clone())));
+        env.extend(own.iter().map(|(n, v)| (n.to_string(), v.clone())));
+        env.insert("KEEPWELL_SERVICE".to_owned(), self.name.to_string());
+        env.insert("KEEPWELL_INSTANCE".to_owned(), instance.to_string());
+        env
+    }
+
+    fn argv(&self, command: &Command, filler: &Filler<'_>) -> Result<Vec<String>, Trouble> {
+        let fill = |text: &str| filler.fill(text, Rule::Shell).map(Cow::into_owned);
+        match command {
+            Command::Words(words) => words.iter().map(|w| fill(w)).collect(),
+            Command::Shell(line) => Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), fill(line)?]),
+        }
+    }
+
+    /// Where `instance` logs.
+    pub(crate) fn log_paths(&self, instance: u16, cx: &Context) -> Result<ResolvedLog, Trouble> {
+        let filler = Filler::new(&self.name, instance, &self.env, cx);
+        let path = |text: &str| filler.fill(text, Rule::Plain).map(|p| cx.base.join(p.as_ref()));
+        let by_name = || match instance {
+            1 => cx.state_dir.join("logs").join(format!("{}.log", self.name)),
+            n => cx.state_dir.join("logs").join(format!("{}@{n}.log", self.name)),
+        };
+        let stdout = self.log.file.as_deref().map_or_else(|| Ok(by_name()), path)?;
+        let stderr = self.log.stderr_file.as_deref().map(path).transpose()?;
+        Ok(ResolvedLog { stdout, stderr, rotate: self.log.rotate })
+    }
+
+    pub(crate) fn resolved_ready(&self, filler: &Filler<'_>, cx: &Context) -> Result<ResolvedReady, String> {
+        let fill = |text: &str| filler.fill(text, Rule::Plain).map(Cow::into_owned).map_err(|t| t.words());
+        Ok(match &self.ready {
+            Ready::None => ResolvedReady::None,
+            Ready::Delay(d) => ResolvedReady::Delay(*d),
+            Ready::Http { url, status, body } => {
+                let mut target = http_target(&fill(url)?)?;
+                (target.status, target.body) = (status.clone(), body.clone());
+                ResolvedReady::Http(target)
+            }
+            Ready::Tcp(address) => {
+                let (host, port) = host_port(&fill(address)?)?;
+                ResolvedReady::Tcp { host, port: port.ok_or("the port is missing: \"127.0.0.1:5432\"")? }
+            }
+            Ready::Unix(path) => ResolvedReady::Unix(cx.base.join(fill(path)?)),
+            Ready::Exec(command) => ResolvedReady::Exec(self.argv(command, filler).map_err(|t| t.words())?),
+            Ready::Log { pattern } => ResolvedReady::Log { pattern: pattern.to_string() },
+            Ready::File(path) => ResolvedReady::File(cx.base.join(fill(path)?)),
+            Ready::Notify => ResolvedReady::Notify,
+        })
+    }
+
+    fn read_env_file(&self, instance: u16, cx: &Context) -> Result<BTreeMap<String, String>, Diagnostic> {
+        let Some(text) = &self.env_file else { return Ok(BTreeMap::new()) };
+        let filler = Filler::new(&self.name, instance, &self.env, cx);
+        let failed = |why: String| {
+            Diagnostic::error("env-file", format!("services.{}: env_file {why}", self.name))
+                .help("a line is NAME=value, NAME=\"value\" or NAME='value'; `#` starts a comment")
+        };
+        let path = match filler.fill(text, Rule::Plain) {
+            Ok(path) => cx.base.join(path.as_ref()),
+            Err(t) => return Err(failed(t.words())),
+        };
+        let content = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                return Err(failed(format!("{} cannot be read: {}", path.display(), words(&e))).in_file(path));
+            }
+        };
+        let Ok(content) = String::from_utf8(content) else {
+            return Err(failed(format!("{} is not UTF-8", path.display())).in_file(path));
+        };
+        env_lines(&content).map_err(|(line, why)| {
+            let mut d = failed(format!("{}: {why}", path.display())).in_file(path);
+            d.line = line;
+            d
+        })
+    }
+}
+
+/// `NAME=value` lines; an error names its line and never the value.
+fn env_lines(content: &str) -> Result<BTreeMap<String, String>, (u32, String)> {
+    let mut all = BTreeMap::new();
+    for (number, line) in (1..).zip(content.trim_start_matches('\u{feff}').lines()) {
+        let line = line.trim();
+        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = |why: String| (number, why);
+        let (name, value) = line.split_once('=').ok_or_else(|| wrong("a line without `=`".to_owned()))?;
+        let (name, value) = (name.trim_end(), value.trim_start());
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            return Err(wrong("a line whose name is empty or holds a blank".to_owned()));
+        }
+        if reserved(name) {
+            return Err(wrong(format!("`{name}` is set by keepwell and cannot be set")));
+        }
+        if value.contains('\0') {
+            return Err(wrong(format!("`{name}` holds a NUL character")));
+        }
+        let value = match value.chars().next() {
+            Some(q @ ('"' | '\'')) => {
+                let inner = value[1..].strip_suffix(q);
+                let inner = inner
+                    .ok_or_else(|| wrong(format!("the quote of `{name}` is not closed at the line's end")))?;
+                if q == '"' { unescape(inner) } else { inner.to_owned() }
+            }
+            _ => value.to_owned(),
+        };
+        all.insert(name.to_owned(), value);
+    }
+    Ok(all)
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, c == '\\') {
+            (_, true) => match chars.next() {
+                Some('n') => out.push('\n'),
+                Some('t') => out.push('\t'),
+                Some(c @ ('\\' | '"' | '$' | '`')) => out.push(c),
+                Some(c) => out.extend(['\\', c]),
+                None => out.push('\\'),
+            },
+            (c, false) => out.push(c),
+        }
+    }
+    out
+}
+
+impl ResolvedService {
+    /// Where the program may be, in the order to try: a name with a slash is relative to `cwd`, a bare one is looked up in
+    /// the service's own `PATH`.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<PathBuf> {
+        self.candidates_of(&self.argv)
+    }
+
+    /// The same for a hook or a readiness check.
+    #[must_use]
+    pub fn candidates_of(&self, argv: &[String]) -> Vec<PathBuf> {
+        let Some(program) = argv.first() else { return vec![] };
+        if program.contains(std::path::is_separator) {
+            return vec![self.cwd.join(program)];
+        }
+        let path = self.env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
+        // An empty part of PATH is the current folder (POSIX, 8.3): the service's.
+        std::env::split_paths(path).map(|folder| self.cwd.join(folder).join(program)).collect()
+    }
+
+    /// Sets HOME, USER and LOGNAME for the user it runs as, unless the service sets them itself.
+    pub fn adopt_user(&mut self, name: &str, home: &str) {
+        for (variable, value) in [("HOME", home), ("USER", name), ("LOGNAME", name)] {
+            if !self.own_env.contains(variable) {
+                self.env.insert(variable.to_owned(), value.to_owned());
+            }
+        }
+    }
+}
+
+impl Config {
+    /// What only the host can tell: programs that are not there, `env_file`s that cannot be read. `is_program` looks at one
+    /// path and says why it cannot be started. Findings are errors for `keepwell check`; a guardian starts all the same.
+    pub fn check_host(
+        &self,
+        sources: &[Source],
+        cx: &Context,
+        is_program: &mut dyn FnMut(&Path) -> Result<(), String>,
+    ) -> Vec<Diagnostic> {
+        let mut r = Reader::new(sources);
+        for (name, service) in &self.services {
+            let resolved = match service.resolve(1, cx) {
+                Ok(resolved) => resolved,
+                Err(d) => {
+                    r.push(
+                        Draft::error("env-file", service.command_at, d.message)
+                            .help(d.help.unwrap_or_default()),
+                    );
+                    continue;
+                }
+            };
+            let candidates = resolved.candidates();
+            let mut reasons = vec![];
+            if candidates.iter().any(|c| is_program(c).map_err(|why| reasons.push((c.clone(), why))).is_ok())
+            {
+                continue;
+            }
+            let program = resolved.argv.first().cloned().unwrap_or_default();
+            let message = format!("the program of services.{name} cannot be started: {program}");
+            let label = match reasons.as_slice() {
+                [(path, why)] => format!("{}: {why}", path.display()),
+                _ => "it is in no folder of PATH".to_owned(),
+            };
+            let draft = Draft::error("missing-program", service.command_at, message).label(label);
+            r.push(draft.help("a name with a slash is looked up in `cwd`, a bare one in the service's PATH"));
+        }
+        r.finish().0.0
+    }
+}
+
+/// Takes `http://host:port/path` apart (RFC 9110, 4.2.1; RFC 3986, 3.2).
+pub(crate) fn http_target(url: &str) -> Result<HttpTarget, String> {
+    let rest = match url.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some(("https", _)) => {
+            return Err("https is not checked: use http, or exec with a program such as curl".to_owned());
+        }
+        Some(_) | None => return Err("it does not start with http://".to_owned()),
+    };
+    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("an address holds no blanks".to_owned());
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err("a user and password in the address are not sent: take them out".to_owned());
+    }
+    let (host, port) = host_port(authority)?;
+    let path = path.split('#').next().unwrap_or_default();
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    Ok(HttpTarget {
+        url: url.to_owned(),
+        host,
+        port: port.unwrap_or(80),
+        path,
+        authority: authority.to_owned(),
+        status: Box::default(),
+        body: None,
+    })
+}
+
+/// `host`, `host:port`, `[::1]:port`.
+pub(crate) fn host_port(text: &str) -> Result<(String, Option<u16>), String> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']').ok_or("the bracket is not closed")?;
+            let port = match after {
+                "" => None,
+                after => {
+                    Some(after.strip_prefix(':').ok_or("after the bracket stands a port: \"[::1]:80\"")?)
+                }
+            };
+            if host.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err(format!("`{host}` is no IPv6 address"));
+            }
+            (host, port)
+        }
+        None => match text.rsplit_once(':') {
+            Some((host, _)) if host.contains(':') => {
+                return Err("an IPv6 address stands in brackets: \"[::1]:80\"".to_owned());
+            }
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    if host.is_empty() {
+        return Err("the host is missing".to_owned());
+    }
+    if host.contains(|c: char| c.is_whitespace() || c == '/') {
+        return Err(format!("`{host}` is no host"));
+    }
+    let number = |p: &str| match p.parse::<u16>() {
+        Ok(n) if n > 0 && !p.starts_with('+') => Ok(n),
+        Ok(_) | Err(_) => Err(format!("`{p}` is no port: they go from 1 to 65535")),
+    };
+    Ok((host.to_owned(), port.map(number).transpose()?))
+}
