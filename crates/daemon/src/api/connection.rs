@@ -1,0 +1,65 @@
+//! One connection: its bounds, and whom it belongs to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use keepwell_os::local::{Peer, Stream};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes that wait in a connection, either way: the largest head, and what a client that does not read can hold.
+const BUFFER: usize = 16 << 10;
+/// A request's head has to be there after this.
+const HEAD: Duration = Duration::from_secs(30);
+/// Connections of owners, and of everybody else: so strangers cannot take the places of those who control.
+const OWNERS: usize = 256;
+const OTHERS: usize = 256;
+
+const FULL: &str =
+    r#"{"code":"busy","message":"too many connections","hint":"end some, such as `keepwell logs --follow`"}"#;
+
+/// How many more connections there may be.
+pub(super) struct Places {
+    owners: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { owners: Arc::new(Semaphore::new(OWNERS)), others: Arc::new(Semaphore::new(OTHERS)) }
+    }
+}
+
+/// Serves a connection in a task of its own, or refuses it when there is no place.
+pub(super) fn take(stream: Stream, peer: Peer, router: &Router, places: &Places) {
+    let kind = if peer.is_owner() { &places.owners } else { &places.others };
+    match Arc::clone(kind).try_acquire_owned() {
+        Ok(place) => drop(tokio::spawn(serve(stream, peer, router.clone(), place))),
+        Err(_) => drop(tokio::spawn(refuse(stream))),
+    }
+}
+
+async fn serve(stream: Stream, peer: Peer, router: Router, place: OwnedSemaphorePermit) {
+    let service = TowerToHyperService::new(router.layer(Extension(Arc::new(peer))));
+    let served = http1::Builder::new()
+        .max_buf_size(BUFFER)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(e) = served {
+        tracing::debug!(error = %e, "a connection broke off");
+    }
+    drop(place);
+}
+
+async fn refuse(mut stream: Stream) {
+    // A fresh connection has room for this, so it waits for nobody; who is gone needs no answer.
+    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close";
+    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{FULL}", FULL.len());
+    let _ = stream.write_all(answer.as_bytes()).await;
+}

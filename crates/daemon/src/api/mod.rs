@@ -1,0 +1,133 @@
+//! The API: HTTP/1.1 with JSON and server-sent events on the guardian's local socket. docs/api.md describes it.
+//!
+//! It runs on a runtime of its own and never decides: questions and commands go to the engine, past events come from the
+//! store, output from the log. Every connection, body, queue and wait has a bound, so that a client that floods, stalls or
+//! never reads costs itself its answer and nobody else anything.
+
+mod access;
+mod connection;
+mod events;
+mod failure;
+mod logs;
+mod query;
+mod routes;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware;
+use axum::routing::{get, post};
+use keepwell_os::local::{Endpoint, Listener};
+use keepwell_sdk::wire;
+use tokio::sync::{Semaphore, broadcast, oneshot};
+
+use crate::message::{EngineHandle, Message, Reply};
+use crate::store::Store;
+pub use access::Access;
+use connection::Places;
+use failure::Failure;
+pub use logs::LogSource;
+
+/// The largest request body. A command that names a thousand services has a tenth of it.
+const BODY: usize = 64 << 10;
+/// The engine answers in microseconds; a command waits for a sync of the disk, a reload for the file to be read.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
+/// So many threads may read the store and log files at once; more askers wait for their turn.
+const READERS: usize = 4;
+
+/// What the API is joined to.
+pub struct ApiState {
+    engine: EngineHandle,
+    store: Store,
+    log: Arc<dyn LogSource>,
+    events: broadcast::Sender<Arc<wire::Event>>,
+    access: Access,
+    readers: Arc<Semaphore>,
+}
+
+impl ApiState {
+    /// `events` must carry each event after it was given to `store`, so that a follower misses none between the two.
+    #[must_use]
+    pub fn new(
+        engine: EngineHandle,
+        store: Store,
+        log: Arc<dyn LogSource>,
+        events: broadcast::Sender<Arc<wire::Event>>,
+        access: Access,
+    ) -> Self {
+        Self { engine, store, log, events, access, readers: Arc::new(Semaphore::new(READERS)) }
+    }
+
+    /// Asks the engine and waits for its answer.
+    async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Message) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        if self.engine.send(question(reply)).is_err() {
+            return Err(Failure::busy("keepwell has too much to do to take this on"));
+        }
+        match tokio::time::timeout(ENGINE_PATIENCE, answer).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(problem))) => Err(Failure(problem)),
+            Ok(Err(_)) => Err(Failure::busy("keepwell's daemon is being replaced")),
+            Err(_) => Err(Failure::busy("keepwell did not answer in 30 s; what was asked may still be done")),
+        }
+    }
+
+    /// Does what waits for a disk on a thread where that harms nobody.
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        // The semaphore is never closed.
+        let _turn = Arc::clone(&self.readers).acquire_owned().await;
+        tokio::task::spawn_blocking(work).await.map_err(|_| Failure::internal("reading failed unexpectedly"))
+    }
+}
+
+/// Serves until the runtime ends. Must be called inside a current-thread runtime with IO and time.
+pub async fn serve(endpoint: Endpoint, state: Arc<ApiState>) {
+    let listener = match Listener::from_handle(endpoint.into_handle()) {
+        Ok(l) => l,
+        Err(e) => {
+            // Connections stay unaccepted, so the anchor will replace this daemon.
+            tracing::error!(error = %e, "the API's socket cannot be watched");
+            return;
+        }
+    };
+    let router = router(state);
+    let places = Places::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => connection::take(stream, peer, &router, &places),
+            Err(e) => {
+                // Out of descriptors or memory: others must end before the next can be had.
+                tracing::warn!(error = %e, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn router(state: Arc<ApiState>) -> Router {
+    Router::new()
+        .route("/v1/info", get(routes::info))
+        .route("/v1/services", get(routes::services))
+        .route("/v1/services/{name}/explain", get(routes::explain))
+        .route("/v1/command", post(routes::command))
+        .route("/v1/reload", post(routes::reload))
+        .route("/v1/log-level", post(routes::log_level))
+        .route("/v1/events", get(events::events))
+        .route("/v1/logs", get(logs::logs))
+        .fallback(routes::no_route)
+        .method_not_allowed_fallback(routes::no_method)
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), access::authorise))
+        .with_state(state)
+}
+
+type Shared = State<Arc<ApiState>>;
+
+#[cfg(test)]
+mod tests;

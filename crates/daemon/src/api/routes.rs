@@ -1,0 +1,102 @@
+//! Questions and commands: each handler reads the request, asks the engine, and answers.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, Path};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::Response;
+use keepwell_os::local::Peer;
+use keepwell_sdk::wire;
+
+use super::failure::{Failure, json};
+use super::query::{Pairs, Params, body};
+use super::{ApiState, Shared, access};
+use crate::convert::{self, bad};
+use crate::message::Message;
+
+type Answer = Result<Response, Failure>;
+type Posted = Result<Bytes, BytesRejection>;
+
+/// Lines of output that `explain` quotes.
+const LAST_WORDS: usize = 5;
+
+pub(super) async fn info(state: Shared, pairs: Pairs) -> Answer {
+    Params::new(pairs, &[])?;
+    ok(&state.ask(|reply| Message::Info { reply }).await?)
+}
+
+pub(super) async fn services(state: Shared, pairs: Pairs) -> Answer {
+    let names = Params::new(pairs, &["name"])?.all("name");
+    ok(&state.ask(|reply| Message::Services { names, reply }).await?)
+}
+
+pub(super) async fn explain(state: Shared, Path(name): Path<String>, pairs: Pairs) -> Answer {
+    Params::new(pairs, &[])?;
+    let mut all = state.ask(|reply| Message::Explain { name, reply }).await?;
+    for explanation in &mut all {
+        if wants_last_words(explanation) {
+            explanation.last_words = last_words(&state, &explanation.service).await;
+        }
+    }
+    ok(&all)
+}
+
+pub(super) async fn command(state: Shared, Extension(peer): Extension<Arc<Peer>>, bytes: Posted) -> Answer {
+    let command = convert::command(body(bytes)?)?;
+    let by = access::name(&peer);
+    ok(&state.ask(|reply| Message::Command { by, command, reply }).await?)
+}
+
+pub(super) async fn reload(state: Shared, Extension(peer): Extension<Arc<Peer>>, bytes: Posted) -> Answer {
+    let wire::ReloadRequest { dry_run } = body(bytes)?;
+    let by = access::name(&peer);
+    ok(&state.ask(|reply| Message::Reload { by, dry_run, reply }).await?)
+}
+
+pub(super) async fn log_level(Extension(peer): Extension<Arc<Peer>>, bytes: Posted) -> Answer {
+    let level: wire::LogLevel = body(bytes)?;
+    if !crate::trace::set_level(&level.level) {
+        let hint = "one of error, warn, info, debug, trace".to_owned();
+        return Err(bad(&format!("there is no level `{}`", level.level), Some(hint)).into());
+    }
+    tracing::info!(level = level.level, uid = peer.uid, "the level of this log was changed");
+    ok(&level)
+}
+
+pub(super) async fn no_route(uri: Uri) -> Failure {
+    Failure::new(
+        "no_route",
+        &format!("there is nothing at {}", uri.path()),
+        Some(
+            "routes: /v1/info, /v1/services, /v1/services/NAME/explain, /v1/command, /v1/reload, /v1/log-level, /v1/events, /v1/logs",
+        ),
+    )
+}
+
+pub(super) async fn no_method(method: Method, uri: Uri) -> Failure {
+    Failure::new("no_method", &format!("{} does not take {method}", uri.path()), None)
+}
+
+fn ok<T: serde::Serialize>(answer: &T) -> Answer {
+    Ok(json(StatusCode::OK, answer))
+}
+
+/// Output is evidence where something ended and nothing runs that has said other things since.
+fn wants_last_words(e: &wire::Explanation) -> bool {
+    let quiet = ["backing_off", "crash_looping", "gave_up", "stopped", "waiting", "completed"];
+    !e.exits.is_empty() && quiet.contains(&e.state.as_str())
+}
+
+async fn last_words(state: &ApiState, service: &str) -> Vec<String> {
+    let names = vec![service.to_owned()];
+    let Ok(slots) = state.ask(|reply| Message::LogSlots { names, reply }).await else { return Vec::new() };
+    let log = Arc::clone(&state.log);
+    let read = move || {
+        let lines = slots.iter().flat_map(|(_, slot)| log.tail(*slot, LAST_WORDS, None));
+        lines.map(|l| l.line).collect::<Vec<_>>()
+    };
+    // An explanation without them is better than none.
+    state.off_thread(read).await.unwrap_or_default()
+}
