@@ -1,12 +1,14 @@
 //! What the other threads of the daemon say to the engine. Each question carries the way back.
 
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
 
 use keepwell_core::event::Level;
 use keepwell_core::{By, Command, Input, RunId, ServiceId};
 use keepwell_os::wait::Waker;
 use keepwell_sdk::wire;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
 
 /// The way back of a question.
 pub type Reply<T> = oneshot::Sender<Result<T, wire::Problem>>;
@@ -82,6 +84,12 @@ pub enum Message {
         /// In plain words.
         text: String,
     },
+    /// Answered at the end of the turn, when all that came before it is carried out and what follows is left with the anchor:
+    /// whoever holds the only copy of a fact may then let go of it.
+    Settled {
+        /// The way back.
+        reply: oneshot::Sender<()>,
+    },
     /// The store has written, or could not write, what was committed under this ticket.
     Committed {
         /// Given by the engine.
@@ -102,6 +110,11 @@ pub struct EngineHandle {
 /// anchor will replace it; until then askers are told to try again.
 pub const INBOX: usize = 4096;
 
+/// After this long with a full queue the engine hangs, and the anchor replaces the whole daemon.
+const PATIENCE: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 impl EngineHandle {
     /// Joins the two halves of the engine's door.
     #[must_use]
@@ -120,6 +133,24 @@ impl EngineHandle {
                 Ok(())
             }
             Err(TrySendError::Full(m) | TrySendError::Disconnected(m)) => Err(m),
+        }
+    }
+
+    /// Hands over a message that must not be lost; waits while the queue is full. False: the engine is gone or hangs, and
+    /// the message with it.
+    pub async fn deliver(&self, message: Message) -> bool {
+        let (give_up, mut pause) = (Instant::now() + PATIENCE, FIRST_PAUSE);
+        let mut message = message;
+        loop {
+            message = match self.send(message) {
+                Ok(()) => return true,
+                Err(back) => back,
+            };
+            if Instant::now() >= give_up {
+                return false;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }

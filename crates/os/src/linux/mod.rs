@@ -1,6 +1,7 @@
 //! Linux, from 4.18 on.
 
 pub mod clock;
+pub mod errors;
 pub mod files;
 pub mod identity;
 pub mod ipc;
@@ -17,4 +18,5 @@ pub mod tree;
 pub mod wait;
 pub mod watch;
 
+pub use errors::is_shortage;
 pub use ipc::{AsHandle, BorrowedHandle, Handle};

@@ -97,20 +97,40 @@ impl NotifySocket {
     /// `WouldBlock`: there is none.
     pub fn recv(&self) -> io::Result<Notification> {
         loop {
-            if let Some(notification) = self.recv_one()? {
+            if let Some(notification) = self.recv_one(0)? {
                 return Ok(notification);
             }
         }
     }
 
-    fn recv_one(&self) -> io::Result<Option<Notification>> {
+    /// What is first in the queue, which it stays: the handles are copies, so that a barrier stands. `None`: it is too
+    /// long or has no sender.
+    ///
+    /// # Errors
+    /// `WouldBlock`: there is none.
+    pub fn peek(&self) -> io::Result<Option<Notification>> {
+        self.recv_one(libc::MSG_PEEK)
+    }
+
+    /// Takes the first datagram away, whatever it is, and closes its handles, which answers a barrier.
+    ///
+    /// # Errors
+    /// `WouldBlock`: there is none.
+    pub fn discard(&self) -> io::Result<()> {
+        let fd = self.0.as_raw_fd();
+        // SAFETY: no byte is asked for, and without control data the kernel closes the descriptors that came along.
+        again(|| check_len(unsafe { libc::recv(fd, std::ptr::null_mut(), 0, libc::MSG_DONTWAIT) }))?;
+        Ok(())
+    }
+
+    fn recv_one(&self, how: libc::c_int) -> io::Result<Option<Notification>> {
         let mut bytes = vec![0_u8; LONGEST];
         let mut iov = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
         let mut control = [0_u64; CONTROL_WORDS];
         let mut message = empty_message(&mut iov);
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = mem::size_of_val(&control) as _;
-        let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+        let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT | how;
         let n = again(|| {
             // SAFETY: `message` points to `iov` (all of `bytes`) and `control`, which outlive the call.
             check_len(unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, flags) })
@@ -179,6 +199,20 @@ impl NotifyListener {
         Ok(NotifyListener(watched?))
     }
 
+    /// For calls that do not wait.
+    #[must_use]
+    pub fn socket(&self) -> &NotifySocket {
+        self.0.get_ref()
+    }
+
+    /// Does something with the socket, again whenever there may be a datagram, until it is no longer told `WouldBlock`.
+    ///
+    /// # Errors
+    /// When the system refuses, and what `act` answers but for `WouldBlock`.
+    pub async fn when_ready<T>(&self, mut act: impl FnMut(&NotifySocket) -> io::Result<T>) -> io::Result<T> {
+        self.0.async_io(Interest::READABLE, |socket| act(socket)).await
+    }
+
     /// The next datagram. Dropping the future loses none.
     ///
     /// # Errors
@@ -197,7 +231,11 @@ pub fn notify(state: &str) -> io::Result<bool> {
     notify_at(&address, state).map(|()| true)
 }
 
-fn notify_at(address: &OsStr, state: &str) -> io::Result<()> {
+/// The same, to an address as it stands in `NOTIFY_SOCKET`.
+///
+/// # Errors
+/// When it cannot be sent.
+pub fn notify_at(address: &OsStr, state: &str) -> io::Result<()> {
     let address = match address.as_bytes().split_first() {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(address)?,
@@ -246,6 +284,34 @@ mod tests {
             });
             assert_eq!(later.unwrap().bytes, b"STOPPING=1");
         });
+    }
+
+    #[test]
+    fn a_look_leaves_it_there_and_a_barrier_standing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.sock");
+        let socket = NotifySocket::bind(&path).unwrap();
+        assert_eq!(socket.peek().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(socket.discard().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        notify_at(path.as_os_str(), &"x".repeat(LONGEST + 1)).unwrap();
+        assert!(socket.peek().unwrap().is_none());
+        socket.discard().unwrap();
+
+        let (mut mine, theirs) = io::pipe().unwrap();
+        set_nonblocking(mine.as_fd()).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.connect(&path).unwrap();
+        Channel::from_handle(sender.into()).unwrap().send(b"BARRIER=1", &[theirs.as_fd()]).unwrap();
+        drop(theirs);
+        for _ in 0..2 {
+            let told = socket.peek().unwrap().unwrap();
+            assert_eq!((told.bytes.as_slice(), told.handles.len()), (b"BARRIER=1".as_slice(), 1));
+            drop(told);
+            assert_eq!(mine.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        socket.discard().unwrap();
+        assert_eq!(mine.read(&mut [0]).unwrap(), 0);
+        assert_eq!(socket.peek().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

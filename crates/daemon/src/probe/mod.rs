@@ -1,0 +1,208 @@
+//! Readiness attempts over the network and the file system. All run on the daemon's one runtime, as many at once as there
+//! are; none blocks it, and none takes longer than it was given.
+//!
+//! This module tries once when told. When to try, how often, and what an answer means for the service is the core's
+//! matter. Exec checks are processes and therefore the engine's; log lines and notifications are heard, not tried.
+
+mod address;
+mod gate;
+mod http;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use keepwell_core::time::Human;
+use keepwell_core::{Input, Outcome, ProbeId};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::message::{EngineHandle, Message};
+use address::Address;
+use gate::Gate;
+use http::HttpCheck;
+
+pub use http::{Get, StatusRange};
+
+/// One thing to try, understood and ready.
+#[derive(Debug)]
+pub struct Check(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Http(Box<HttpCheck>),
+    Tcp(Address),
+    Unix(PathBuf),
+    File(PathBuf, Gate),
+}
+
+impl Check {
+    /// GET over plain HTTP/1.1. Follows no redirect: a service that answers with one is up.
+    ///
+    /// # Errors
+    /// When the URL or a header is none, in words for the operator.
+    pub fn http(get: Get) -> Result<Check, String> {
+        HttpCheck::new(get).map(|c| Check(Kind::Http(Box::new(c))))
+    }
+
+    /// Passes when `address` (`host:port`, `[::1]:port`) takes a connection.
+    ///
+    /// # Errors
+    /// When it is no address, in words for the operator.
+    pub fn tcp(address: &str) -> Result<Check, String> {
+        Address::parse(address).map(|a| Check(Kind::Tcp(a)))
+    }
+
+    /// Passes when the stream socket at `path` takes a connection.
+    #[must_use]
+    pub fn unix(path: PathBuf) -> Check {
+        Check(Kind::Unix(path))
+    }
+
+    /// Passes when there is something at `path`.
+    #[must_use]
+    pub fn file(path: PathBuf) -> Check {
+        Check(Kind::File(path, Gate::new()))
+    }
+}
+
+/// Tries once; never takes longer than `timeout`. What fails for want of descriptors or memory of our own is `Unknown`,
+/// since it says nothing of the service.
+pub async fn attempt(check: &Check, timeout: Duration) -> Outcome {
+    let limit = Limit { at: Instant::now() + timeout, whole: timeout };
+    let tried = match &check.0 {
+        Kind::Http(http) => http.attempt(limit).await,
+        Kind::Tcp(address) => address.connect(limit).await.map(drop),
+        Kind::Unix(path) => connect_local(path, limit).await,
+        Kind::File(path, gate) => exists(path, gate, limit).await,
+    };
+    match tried {
+        Ok(()) => Outcome::Pass,
+        Err(Failure::Service(why)) => Outcome::Fail(why),
+        Err(Failure::Ours(why)) => Outcome::Unknown(why),
+    }
+}
+
+/// How long one attempt may take.
+#[derive(Clone, Copy)]
+struct Limit {
+    at: Instant,
+    whole: Duration,
+}
+
+impl Limit {
+    /// Waits for `future`, or fails with "`what` within 1 s".
+    async fn run<T>(
+        self,
+        what: impl FnOnce() -> String,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        timeout_at(self.at, future)
+            .await
+            .map_err(|_| Failure::Service(format!("{} within {}", what(), Human(self.whole))))
+    }
+}
+
+/// Why an attempt did not pass.
+#[derive(Debug)]
+enum Failure {
+    /// It tells of the service.
+    Service(String),
+    /// It tells of this host or of keepwell.
+    Ours(String),
+}
+
+impl Failure {
+    /// Words for an error of the system about `target`.
+    fn of(error: &io::Error, target: &str) -> Failure {
+        use io::ErrorKind as Kind;
+        if error.raw_os_error().is_some_and(keepwell_os::is_shortage) {
+            return Failure::Ours(format!("could not try: keepwell lacks resources ({})", plain(error)));
+        }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's list of kinds is open")]
+        let text = match error.kind() {
+            Kind::ConnectionRefused => format!("connection refused by {target}"),
+            Kind::ConnectionReset | Kind::BrokenPipe => format!("connection reset by {target}"),
+            Kind::TimedOut => format!("no connection to {target}: timed out"),
+            Kind::HostUnreachable | Kind::NetworkUnreachable => format!("{target} cannot be reached"),
+            Kind::AddrNotAvailable => format!("{target} is no address of this host"),
+            Kind::NotFound => format!("{target} does not exist"),
+            Kind::PermissionDenied => format!("permission denied on {target}"),
+            _ => format!("{target}: {}", plain(error)),
+        };
+        Failure::Service(text)
+    }
+}
+
+/// An error of the system without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+async fn connect_local(path: &Path, limit: Limit) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let connected =
+        limit.run(|| format!("{name} took no connection"), keepwell_os::local::connect(path)).await?;
+    match connected {
+        Ok(_stream) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(Failure::Service(format!("nobody listens on {name}")))
+        }
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+            Err(Failure::Service(format!("{name} takes no more connections: its queue is full")))
+        }
+        Err(e) => Err(Failure::of(&e, &name)),
+    }
+}
+
+async fn exists(path: &Path, gate: &Gate, limit: Limit) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let path = path.to_owned();
+    // A look at a file may hang with its file system, so it must not happen on the runtime's own thread.
+    let looked = limit
+        .run(|| format!("could not look at {name}"), gate.run(move || path.metadata().map(drop)))
+        .await?;
+    looked.map_err(|e| Failure::of(&e, &name))
+}
+
+/// Runs attempts in the background and hands their answers to the engine.
+pub struct Prober {
+    runtime: Handle,
+    engine: EngineHandle,
+    under_way: Arc<Mutex<BTreeMap<ProbeId, AbortHandle>>>,
+}
+
+impl Prober {
+    /// Runs them on `runtime`, which must have its timer and its IO enabled.
+    #[must_use]
+    pub fn new(runtime: Handle, engine: EngineHandle) -> Prober {
+        Prober { runtime, engine, under_way: Arc::default() }
+    }
+
+    /// Starts an attempt. `Input::Probe` with this id follows within `timeout`, unless it is cancelled.
+    pub fn start(&self, probe: ProbeId, check: Arc<Check>, timeout: Duration) {
+        let (engine, under_way) = (self.engine.clone(), Arc::clone(&self.under_way));
+        // Held until the attempt is entered, so that one that is over at once finds itself to remove.
+        let mut entered = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = self.runtime.spawn(async move {
+            let outcome = attempt(&check, timeout).await;
+            engine.deliver(Message::Input(Input::Probe { probe, outcome })).await;
+            under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&probe);
+        });
+        entered.insert(probe, task.abort_handle());
+    }
+
+    /// Ends an attempt whose answer nobody waits for any more. One that is over already is left alone.
+    pub fn cancel(&self, probe: ProbeId) {
+        if let Some(task) = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&probe) {
+            task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
