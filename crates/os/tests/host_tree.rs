@@ -47,16 +47,16 @@ fn a_tree_is_killed_whole_by_every_means() {
     ];
     for (i, way) in ways.into_iter().enumerate() {
         let Some(mut root) = root(&format!("kill{i}")) else { return };
-        let held = root.slot("web", &Limits::default()).unwrap();
-        let dir = held.tree.unwrap();
-        let tree = Cgroup::new(dir.as_fd(), way);
+        let held = root.make("web", &Limits::default()).unwrap();
+        let dir = held.handle().unwrap();
+        let tree = Cgroup::new(dir, way);
         assert!(tree.is_empty());
         let script = "trap '' TERM; setsid -f sleep 1000; sleep 1000 & (sleep 1000 & sleep 1000)";
         let mut child = start_in(&folder(&dir), script);
         until("five processes", || tree.pids().len() >= 5);
         assert!(!tree.is_empty());
         let watch = TreeWatch::new().unwrap();
-        let id = watch.add(dir.as_fd()).unwrap();
+        let id = watch.add(dir).unwrap();
         tree.kill().unwrap();
         child.wait().unwrap();
         until("empty", || tree.is_empty());
@@ -66,10 +66,10 @@ fn a_tree_is_killed_whole_by_every_means() {
             told
         });
         let path = folder(&dir);
-        root.remove("web");
+        root.remove(&held);
         assert!(!path.exists());
         assert!(tree.is_empty(), "a tree whose folder is gone is empty");
-        root.remove_all();
+        root.close();
         assert!(!path.parent().unwrap().exists());
     }
 }
@@ -78,11 +78,12 @@ fn a_tree_is_killed_whole_by_every_means() {
 fn a_frozen_tree_stands_still_and_can_be_killed() {
     for fault in [None, Some(libc::ENOENT)] {
         let Some(mut root) = root("freeze") else { return };
-        let dir = root.slot("web", &Limits::default()).unwrap().tree.unwrap();
-        let tree = Cgroup::new(dir.as_fd(), Faults { cgroup_freeze: fault, ..Faults::default() });
+        let web = root.make("web", &Limits::default()).unwrap();
+        let dir = web.handle().unwrap();
+        let tree = Cgroup::new(dir, Faults { cgroup_freeze: fault, ..Faults::default() });
         let folder = folder(&dir);
         let mut child = start_in(&folder, "while :; do :; done");
-        let usage = || root.usage("web", None).cpu_usec.unwrap();
+        let usage = || root.usage(&web, None).cpu_usec.unwrap();
         until("work", || !tree.is_empty() && usage() > 1000);
         tree.freeze(true).unwrap();
         until("stillness", || {
@@ -97,7 +98,7 @@ fn a_frozen_tree_stands_still_and_can_be_killed() {
         tree.kill().unwrap();
         child.wait().unwrap();
         until("empty", || tree.is_empty());
-        root.remove_all();
+        root.close();
     }
 }
 
@@ -108,10 +109,10 @@ fn limits_are_held_by_what_there_is_and_said() {
     // Nothing to write: resource limits stand in, and the one that cannot be held is said.
     let mut root = TreeRoot::with_layout(&name, Layout::default());
     assert_eq!(root.containment(), "mark");
-    let held = root.slot("web", &limits).unwrap();
-    assert_eq!(held.rlimits.len(), 2);
+    let held = root.make("web", &limits).unwrap();
+    assert_eq!(held.rlimits().len(), 2);
     assert_eq!(
-        held.how,
+        held.limits(),
         [
             "memory: address space of each process (cgroup v2 is not mounted)",
             "cpu: not held (cgroup v2 is not mounted)",
@@ -120,27 +121,27 @@ fn limits_are_held_by_what_there_is_and_said() {
     );
     // What this host has.
     let mut root = TreeRoot::open(&name);
-    let held = root.slot("web", &limits).unwrap();
-    assert_eq!(held.how.len(), 3);
-    println!("{:?} {}", held.how, root.describe());
-    for file in &held.join {
+    let held = root.make("web", &limits).unwrap();
+    assert_eq!(held.limits().len(), 3);
+    println!("{:?} {}", held.limits(), root.mechanisms().join(", "));
+    for file in held.join() {
         assert!(std::fs::metadata(String::from_utf8(file.clone()).unwrap()).is_ok());
     }
     assert_eq!(
-        held.rlimits.len() + held.join.len(),
-        held.how.iter().filter(|h| !h.ends_with("v2") && !h.contains("not held")).count()
+        held.rlimits().len() + held.join().len(),
+        held.limits().iter().filter(|h| !h.ends_with("v2") && !h.contains("not held")).count()
     );
     // A later configuration without limits takes them back.
     let read = |file: &str| std::fs::read_to_string(file).unwrap();
     if let Some(file) =
-        held.join.iter().map(|f| String::from_utf8(f.clone()).unwrap()).find(|f| f.contains("/pids/"))
+        held.join().iter().map(|f| String::from_utf8(f.clone()).unwrap()).find(|f| f.contains("/pids/"))
     {
         let max = file.replace("cgroup.procs", "pids.max");
         assert_eq!(read(&max), "20\n");
-        root.slot("web", &Limits::default()).unwrap();
+        root.make("web", &Limits::default()).unwrap();
         assert_eq!(read(&max), "max\n");
     }
-    root.remove_all();
+    root.close();
 }
 
 #[test]
@@ -159,12 +160,16 @@ fn leftovers_of_a_dead_guardian_are_found_and_ended() {
     let mut root = TreeRoot::open(&name);
     if root.containment() == "cgroup" {
         // One that has washed its environment, but is in the guardian's group.
-        let dir = root.slot("web", &Limits::default()).unwrap().tree.unwrap();
+        let web = root.make("web", &Limits::default()).unwrap();
+        let dir = web.handle().unwrap();
         children.push(start_in(&folder(&dir), "exec env -i sleep 1000"));
-        until("in the tree", || !Cgroup::new(dir.as_fd(), Faults::default()).is_empty());
+        until("in the tree", || !Cgroup::new(dir, Faults::default()).is_empty());
     }
-    let (found, stuck) = tree::end_leftovers(&root);
-    assert_eq!((found, stuck), (4 + children.len(), 0));
+    let notes = root.end_leftovers();
+    assert_eq!(
+        notes,
+        [format!("ended {} processes that an earlier guardian had left running", 4 + children.len())]
+    );
     for mut child in children {
         child.wait().unwrap();
     }
@@ -172,30 +177,31 @@ fn leftovers_of_a_dead_guardian_are_found_and_ended() {
     assert!(stranger.try_wait().unwrap().is_none(), "another guardian's process was hit");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
-    assert_eq!(tree::end_leftovers(&root), (0, 0));
-    root.remove_all();
+    assert_eq!(root.end_leftovers(), [""; 0]);
+    root.close();
 }
 
 #[test]
 fn a_process_knows_its_tree() {
     let name = guardian("contains");
     let mut root = TreeRoot::open(&name);
-    let held = root.slot("web@2", &Limits::default()).unwrap();
-    let mut child = match &held.tree {
-        Some(dir) => start_in(&folder(dir), "exec sleep 1000"),
+    let held = root.make("web@2", &Limits::default()).unwrap();
+    let mut child = match held.handle() {
+        Some(dir) => start_in(&folder(&dir), "exec sleep 1000"),
         None => Command::new("sleep").arg("1000").env(tree::MARK, format!("{name}/7")).spawn().unwrap(),
     };
     let pid = child.id();
-    until("there", || root.contains("web@2", 7, None, pid));
-    assert!(!root.contains("web", 8, None, pid));
-    assert!(!root.contains("web@2", 7, None, std::process::id()));
-    until("usage", || root.usage("web@2", Some(pid)).memory.is_some_and(|m| m > 0));
-    assert_eq!(root.usage("web@2", Some(pid)).processes, Some(1));
+    until("there", || root.contains(&held, 7, None, pid));
+    let other = root.make("web", &Limits::default()).unwrap();
+    assert!(!root.contains(&other, 8, None, pid));
+    assert!(!root.contains(&held, 7, None, std::process::id()));
+    until("usage", || root.usage(&held, Some(pid)).memory_bytes.is_some_and(|m| m > 0));
+    assert_eq!(root.usage(&held, Some(pid)).processes, Some(1));
     let plain = TreeRoot::with_layout(&name, Layout::default());
-    assert!(plain.contains("web@2", 0, Some(std::process::id()), pid), "a descendant belongs to the tree");
+    assert!(plain.contains(&held, 0, Some(std::process::id()), pid), "a descendant belongs to the tree");
     child.kill().unwrap();
     child.wait().unwrap();
-    root.remove_all();
+    root.close();
 }
 
 #[test]
@@ -213,14 +219,14 @@ fn a_signal_never_reaches_a_process_that_came_later() {
 #[test]
 fn a_fork_bomb_ends_at_its_limit_and_is_killed() {
     let Some(mut root) = root("bomb") else { return };
-    let held = root.slot("bomb", &Limits { tasks: Some(30), ..Limits::default() }).unwrap();
-    if held.rlimits.len() == 1 {
+    let held = root.make("bomb", &Limits { tasks: Some(30), ..Limits::default() }).unwrap();
+    if held.rlimits().len() == 1 {
         return;
     }
-    let dir = held.tree.unwrap();
-    let tree = Cgroup::new(dir.as_fd(), Faults::default());
+    let dir = held.handle().unwrap();
+    let tree = Cgroup::new(dir, Faults::default());
     let mut script = String::new();
-    for file in &held.join {
+    for file in held.join() {
         script += &format!("echo $$ > {}; ", str::from_utf8(file).unwrap());
     }
     script += "f() { while :; do sleep 1000 & done; }; f 2>/dev/null & f 2>/dev/null & f 2>/dev/null & wait";
@@ -232,5 +238,5 @@ fn a_fork_bomb_ends_at_its_limit_and_is_killed() {
     tree.kill().unwrap();
     child.wait().unwrap();
     until("empty", || tree.is_empty());
-    root.remove_all();
+    root.close();
 }

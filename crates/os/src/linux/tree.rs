@@ -11,9 +11,8 @@ mod leftover;
 pub mod process;
 mod root;
 
-pub use cgroup::{Cgroup, TreeWatch};
-pub use leftover::{end_leftovers, kill_all};
-pub use root::{Held, Limits, TreeError, TreeRoot, Usage};
+pub use cgroup::{Cgroup, TreeWatch, WatchId};
+pub use root::{Limits, TreeDir, TreeError, TreeRoot, Usage};
 
 /// The variable of the mark, in every process that keepwell starts.
 pub const MARK: &str = "KEEPWELL_RUN";

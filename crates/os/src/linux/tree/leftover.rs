@@ -20,18 +20,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// Deeper than any host nests its control groups.
 const DEPTH: u32 = 12;
 
-/// Kills every process of this guardian's services and waits until they are gone, at most some 10 s. Returns how many
-/// could not be ended.
-#[must_use]
-pub fn kill_all(root: &TreeRoot) -> usize {
+/// See [`TreeRoot::kill_all`].
+pub(super) fn kill_all(root: &TreeRoot) -> usize {
     let folders: Vec<PathBuf> = root.roots().collect();
     end(root.guardian(), &folders)
 }
 
-/// The same for what an earlier guardian of this name left, wherever in the host's control groups it was. Removes its
-/// groups. Returns how many processes were found, and how many could not be ended.
-#[must_use]
-pub fn end_leftovers(root: &TreeRoot) -> (usize, usize) {
+/// See [`TreeRoot::end_leftovers`].
+pub(super) fn end_leftovers(root: &TreeRoot) -> Vec<String> {
     let name = root_name(root.guardian());
     let mut folders: Vec<PathBuf> = root.roots().collect();
     let mut leaves = Vec::new();
@@ -55,7 +51,18 @@ pub fn end_leftovers(root: &TreeRoot) -> (usize, usize) {
         // Only an empty one goes away; it may be ours.
         let _ = fs::remove_dir(leaf);
     }
-    (found, stuck)
+    let mut notes = Vec::new();
+    if found > 0 {
+        notes.push(format!("ended {} that an earlier guardian had left running", processes(found - stuck)));
+    }
+    if stuck > 0 {
+        notes.push(format!("{} of an earlier guardian could not be ended", processes(stuck)));
+    }
+    notes
+}
+
+fn processes(count: usize) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
 fn end(guardian: &str, folders: &[PathBuf]) -> usize {

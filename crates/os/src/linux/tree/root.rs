@@ -7,13 +7,15 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::super::ipc::Handle;
+use super::super::ipc::{BorrowedHandle, Handle};
 use super::super::spawn::Faults;
 use super::cgroup::{Cgroup, collect_pids, count_in};
 use super::layout::Layout;
+use super::leftover;
 use super::process;
 use crate::types::{Resource, Rlimit};
 
@@ -28,24 +30,47 @@ pub struct Limits {
     pub tasks: Option<u64>,
 }
 
-/// How a service's tree is held. It all goes to the anchor.
+/// How one service instance's tree is held.
 #[derive(Debug, Default)]
-pub struct Held {
-    /// The directory of its cgroup; `None`: by descent and mark.
-    pub tree: Option<Handle>,
+pub struct TreeDir {
+    name: String,
+    handle: Option<Handle>,
+    join: Vec<Vec<u8>>,
+    rlimits: Vec<Rlimit>,
+    limits: Vec<String>,
+}
+
+impl TreeDir {
+    /// The directory of its cgroup, for the anchor; `None`: it is held by descent and mark.
+    #[must_use]
+    pub fn handle(&self) -> Option<BorrowedHandle<'_>> {
+        self.handle.as_ref().map(AsFd::as_fd)
+    }
+
     /// For `SpawnRequest::join`.
-    pub join: Vec<Vec<u8>>,
+    #[must_use]
+    pub fn join(&self) -> &[Vec<u8>] {
+        &self.join
+    }
+
     /// For `SpawnRequest::rlimits`.
-    pub rlimits: Vec<Rlimit>,
+    #[must_use]
+    pub fn rlimits(&self) -> &[Rlimit] {
+        &self.rlimits
+    }
+
     /// For each limit asked for, how it is held, in words: `memory: cgroup v1`.
-    pub how: Vec<String>,
+    #[must_use]
+    pub fn limits(&self) -> &[String] {
+        &self.limits
+    }
 }
 
 /// A tree's use of the host. `None`: not known here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
     /// Bytes.
-    pub memory: Option<u64>,
+    pub memory_bytes: Option<u64>,
     /// Microseconds of processor time, of all that ever ran in it (without a cgroup: of what runs now).
     pub cpu_usec: Option<u64>,
     /// Processes.
@@ -114,44 +139,73 @@ impl TreeRoot {
         if self.unified.is_some() { "cgroup" } else { "mark" }
     }
 
-    /// The same in a line for people, with the reason.
+    /// The same in lines for people, with the reasons.
     #[must_use]
-    pub fn describe(&self) -> String {
-        match (&self.unified, &self.why_not) {
+    pub fn mechanisms(&self) -> Vec<String> {
+        let trees = match (&self.unified, &self.why_not) {
             (Some(path), _) => format!("trees: cgroup v2, {}", path.display()),
             (None, why) => format!("trees: descent and mark ({})", why.as_deref().unwrap_or("no cgroup")),
-        }
+        };
+        let v1 = CONTROLLERS.into_iter().filter(|c| self.v1(c).is_some()).collect::<Vec<_>>().join(", ");
+        let limits = match &self.controllers {
+            Some(Ok(())) => Some("limits: cgroup v2".to_owned()),
+            Some(Err(_)) | None if !v1.is_empty() => Some(format!("limits: cgroup v1 ({v1})")),
+            Some(Err(why)) => Some(format!("limits: resource limits ({why})")),
+            None => None,
+        };
+        [Some(trees), limits].into_iter().flatten().collect()
     }
 
     /// Makes a service instance's control groups and sets its limits; again for the same name only sets them.
     ///
     /// # Errors
     /// When a group that should be there cannot be made or opened, or refuses a limit.
-    pub fn slot(&mut self, name: &str, limits: &Limits) -> Result<Held, TreeError> {
-        let mut held = Held::default();
+    pub fn make(&mut self, name: &str, limits: &Limits) -> Result<TreeDir, TreeError> {
+        let mut tree = TreeDir { name: name.to_owned(), ..TreeDir::default() };
         if let Some(root) = &self.unified {
             let path = root.join(folder_name(name));
             make(&path)?;
             let dir = fs::File::open(&path).map_err(|e| error("open", &path, e))?;
-            held.tree = Some(dir.into());
+            tree.handle = Some(dir.into());
         }
-        self.lift(name);
+        self.limit(&mut tree, limits)?;
+        Ok(tree)
+    }
+
+    /// Takes over the tree of an instance from the anchor, with the handle that an earlier daemon gave it. Limits that
+    /// cannot be set again are as they were.
+    #[must_use]
+    pub fn adopt(&mut self, name: &str, handle: Option<Handle>, limits: &Limits) -> TreeDir {
+        let mut tree = TreeDir { name: name.to_owned(), handle, ..TreeDir::default() };
+        if let Err(e) = self.limit(&mut tree, limits) {
+            tree.limits.push(e.to_string());
+        }
+        tree
+    }
+
+    /// Sets other limits on a tree; processes that run keep those of version 1 and resource limits until their next start.
+    ///
+    /// # Errors
+    /// When a group refuses a limit.
+    pub fn limit(&mut self, tree: &mut TreeDir, limits: &Limits) -> Result<(), TreeError> {
+        (tree.join, tree.rlimits, tree.limits) = (Vec::new(), Vec::new(), Vec::new());
+        self.lift(&tree.name, limits);
         for limit in wanted(limits) {
-            self.hold(name, limit, &mut held)?;
+            self.hold(limit, tree)?;
         }
-        Ok(held)
+        Ok(())
     }
 
     /// Removes a service instance's groups. What still runs in them keeps them; the next start ends it.
-    pub fn remove(&self, name: &str) {
-        let name = folder_name(name);
+    pub fn remove(&self, tree: &TreeDir) {
+        let name = folder_name(&tree.name);
         for root in self.roots() {
             remove_tree(&root.join(&name));
         }
     }
 
     /// Removes all that this guardian made.
-    pub fn remove_all(&self) {
+    pub fn close(&self) {
         for root in self.roots() {
             remove_tree(&root);
         }
@@ -159,8 +213,8 @@ impl TreeRoot {
 
     /// What a service instance uses. `main`: its main process, for trees without a group.
     #[must_use]
-    pub fn usage(&self, name: &str, main: Option<u32>) -> Usage {
-        let name = folder_name(name);
+    pub fn usage(&self, tree: &TreeDir, main: Option<u32>) -> Usage {
+        let name = folder_name(&tree.name);
         let read = |path: PathBuf| fs::read_to_string(path).ok();
         let number = |path: PathBuf| read(path)?.trim().parse::<u64>().ok();
         let unified = self.unified.as_ref().map(|root| root.join(&name));
@@ -178,7 +232,7 @@ impl TreeRoot {
         let stat = unified.as_ref().and_then(|dir| fs::read(dir.join("cpu.stat")).ok());
         let cpu = stat.and_then(|text| count_in(&text, "usage_usec"));
         Usage {
-            memory,
+            memory_bytes: memory,
             cpu_usec: cpu.or_else(|| sum(&pids, cpu_usec)),
             processes: (unified.is_some() || main.is_some()).then_some(pids.len() as u64),
         }
@@ -186,11 +240,11 @@ impl TreeRoot {
 
     /// Whether a process belongs to this instance's tree. `run` and `main`: its present run.
     #[must_use]
-    pub fn contains(&self, name: &str, run: u64, main: Option<u32>, pid: u32) -> bool {
+    pub fn contains(&self, tree: &TreeDir, run: u64, main: Option<u32>, pid: u32) -> bool {
         if let Some(root) = &self.unified {
             let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
             let path = text.lines().find_map(|l| l.strip_prefix("0::"));
-            let tail = Path::new(root.file_name().unwrap_or(OsStr::new(""))).join(folder_name(name));
+            let tail = Path::new(root.file_name().unwrap_or(OsStr::new(""))).join(folder_name(&tree.name));
             return path.is_some_and(|p| Path::new(p).ancestors().any(|a| a.ends_with(&tail)));
         }
         process::mark(pid).is_some_and(|(g, r)| g == self.guardian && r == run)
@@ -201,6 +255,20 @@ impl TreeRoot {
     pub(super) fn roots(&self) -> impl Iterator<Item = PathBuf> {
         let v1 = CONTROLLERS.into_iter().filter_map(|c| self.v1(c));
         self.unified.clone().into_iter().chain(v1)
+    }
+
+    /// Kills every process of this guardian's services and waits until they are gone, at most some 10 s. Returns how many
+    /// could not be ended.
+    #[must_use]
+    pub fn kill_all(&self) -> usize {
+        leftover::kill_all(self)
+    }
+
+    /// The same for what an earlier guardian of this name left, wherever in the host's control groups it was; its groups
+    /// are removed. Returns what is worth telling.
+    #[must_use]
+    pub fn end_leftovers(&self) -> Vec<String> {
+        leftover::end_leftovers(self)
     }
 
     pub(super) fn guardian(&self) -> &str {
@@ -216,45 +284,48 @@ impl TreeRoot {
         Some(own.as_ref()?.join(root_name(&self.guardian)))
     }
 
-    /// Takes back what an earlier configuration limited, where there is something to take back.
-    fn lift(&self, name: &str) {
-        let name = folder_name(name);
-        let v2 = self.unified.iter().flat_map(|root| {
-            ["memory.max", "cpu.max", "pids.max"].map(|file| (root.join(&name).join(file), "max"))
-        });
-        let v1 = [
+    /// Takes back what an earlier configuration limited and this one does not, where there is something to take back.
+    fn lift(&self, name: &str, limits: &Limits) {
+        /// Controller, file of version 1 or 2, the word for no limit.
+        const FILES: [(&str, &str, &str); 6] = [
+            ("memory", "memory.max", "max"),
             ("memory", "memory.memsw.limit_in_bytes", "-1"),
             ("memory", "memory.limit_in_bytes", "-1"),
+            ("cpu", "cpu.max", "max"),
             ("cpu", "cpu.cfs_quota_us", "-1"),
             ("pids", "pids.max", "max"),
         ];
-        let v1 = v1
-            .into_iter()
-            .filter_map(|(controller, file, text)| Some((self.v1(controller)?.join(&name).join(file), text)));
-        for (path, text) in v2.chain(v1).filter(|(path, _)| path.exists()) {
-            let _ = fs::write(path, text);
+        let name = folder_name(name);
+        let kept: Vec<_> = wanted(limits).map(Limit::controller).collect();
+        for (controller, file, text) in FILES.into_iter().filter(|(c, ..)| !kept.contains(c)) {
+            let roots = self.unified.clone().into_iter().chain(self.v1(controller));
+            for path in roots.map(|root| root.join(&name).join(file)).filter(|path| path.exists()) {
+                // A limit that stays is no reason not to start; the next start tries again.
+                let _ = fs::write(path, text);
+            }
         }
     }
 
     /// Holds one limit by the best means there is, and says by which.
-    fn hold(&mut self, name: &str, limit: Limit, held: &mut Held) -> Result<(), TreeError> {
+    fn hold(&mut self, limit: Limit, tree: &mut TreeDir) -> Result<(), TreeError> {
+        let name = folder_name(&tree.name);
         let word = limit.word();
         let controller = limit.controller();
         if let Some(root) = self.unified.clone() {
             let enabled = self.enable_controllers().clone();
-            let dir = root.join(folder_name(name));
+            let dir = root.join(&name);
             if enabled.is_ok() && dir.join(limit.file()).exists() {
                 write(&dir.join(limit.file()), &limit.value())?;
-                held.how.push(format!("{word}: cgroup v2"));
+                tree.limits.push(format!("{word}: cgroup v2"));
                 return Ok(());
             }
         }
         if let Some(root) = self.v1(controller).filter(|root| make(root).is_ok()) {
-            let dir = root.join(folder_name(name));
+            let dir = root.join(&name);
             make(&dir)?;
             limit.set_v1(&dir)?;
-            held.join.push(dir.join("cgroup.procs").into_os_string().into_encoded_bytes());
-            held.how.push(format!("{word}: cgroup v1"));
+            tree.join.push(dir.join("cgroup.procs").into_os_string().into_encoded_bytes());
+            tree.limits.push(format!("{word}: cgroup v1"));
             return Ok(());
         }
         let why = match &self.controllers {
@@ -263,10 +334,10 @@ impl TreeRoot {
         };
         match limit.rlimit() {
             Some((rlimit, name)) => {
-                held.rlimits.push(rlimit);
-                held.how.push(format!("{word}: {name} ({why})"));
+                tree.rlimits.push(rlimit);
+                tree.limits.push(format!("{word}: {name} ({why})"));
             }
-            None => held.how.push(format!("{word}: not held ({why})")),
+            None => tree.limits.push(format!("{word}: not held ({why})")),
         }
         Ok(())
     }
@@ -456,7 +527,7 @@ pub(super) fn remove_tree(path: &Path) {
 /// Kills all that is in a folder's group; told whether it may.
 pub(super) fn kill_folder(path: &Path) -> io::Result<()> {
     let dir = fs::File::open(path)?;
-    Cgroup::new(std::os::fd::AsFd::as_fd(&dir), Faults::default()).kill()
+    Cgroup::new(dir.as_fd(), Faults::default()).kill()
 }
 
 fn descendants(main: u32) -> Vec<u32> {
