@@ -1,5 +1,6 @@
 //! Starting processes for real: every way of doing it must give the same child.
 #![expect(unsafe_code, reason = "tests look at children by bare system calls")]
+#![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
 use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
@@ -119,7 +120,8 @@ fn a_child_leads_its_own_session_with_default_signals() {
 
 #[test]
 fn every_failed_step_is_named() {
-    let cases: Vec<(Step, i32, Box<dyn Fn(&mut SpawnRequest)>)> = vec![
+    type Change = Box<dyn Fn(&mut SpawnRequest)>;
+    let cases: Vec<(Step, i32, Change)> = vec![
         (Step::Exec, libc::ENOENT, Box::new(|r| r.program = b"/no/such/program".into())),
         (Step::Exec, libc::EACCES, Box::new(|r| r.program = b"/etc/passwd".into())),
         (Step::Exec, libc::EACCES, Box::new(|r| r.program = b"/etc".into())),
