@@ -10,6 +10,9 @@ use keepwell_sdk::wire;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use crate::engine::reload::ReloadRead;
+use crate::log::LogNews;
+
 /// The way back of a question.
 pub type Reply<T> = oneshot::Sender<Result<T, wire::Problem>>;
 
@@ -90,6 +93,10 @@ pub enum Message {
         /// The way back.
         reply: oneshot::Sender<()>,
     },
+    /// The files of a reload were read and judged.
+    ReloadRead(Box<ReloadRead>),
+    /// The log path has something to tell.
+    Log(LogNews),
     /// The store has written, or could not write, what was committed under this ticket.
     Committed {
         /// Given by the engine.

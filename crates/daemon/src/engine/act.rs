@@ -1,0 +1,158 @@
+//! Carries out the core's effects. Nothing here waits: what takes time comes back as a report or a message.
+
+use keepwell_anchor::protocol::{Exited, Freeze, Request, Signal, Spawn, SpawnFailed};
+use keepwell_core::event::{ExitStatus, SpawnError, SpawnErrorKind};
+use keepwell_core::spec::To;
+use keepwell_core::{Effect, Input, Now, Outcome, ProbeId, Role, RunId, ServiceId};
+
+use super::{Engine, ExecProbe, LiveRun, describe, spawn};
+
+/// Exec probes are runs of their own; this bit keeps their numbers apart from the core's.
+const EXEC_PROBE: u64 = 1 << 63;
+/// `Spawn.role` of an exec probe; those of other runs are `number`'s.
+const PROBE: u8 = 5;
+
+/// `Spawn.role`: 0 owns the tree, the rest is for the next daemon to know.
+fn number(role: Role) -> u8 {
+    match role {
+        Role::Main => 0,
+        Role::PreStart => 1,
+        Role::PostStart => 2,
+        Role::PreStop => 3,
+        Role::PostStop => 4,
+    }
+}
+
+/// The reverse of `number`; `None` for a probe.
+pub(super) fn role(number: u8) -> Option<Role> {
+    match number {
+        0 => Some(Role::Main),
+        1 => Some(Role::PreStart),
+        2 => Some(Role::PostStart),
+        3 => Some(Role::PreStop),
+        4 => Some(Role::PostStop),
+        _ => None,
+    }
+}
+
+impl Engine {
+    pub(super) fn act(&mut self, now: Now, effect: Effect) {
+        match effect {
+            Effect::Commit(record) => self.records.push(record),
+            Effect::Spawn { run, service, role } => self.spawn(run, service, role),
+            Effect::Signal { run, signal, to } => self.signal(run, signal, to),
+            Effect::Kill { run } => self.link.send(&Request::Kill(run.0), &[]),
+            Effect::Freeze { run } => self.freeze(run, true),
+            Effect::Thaw { run } => self.freeze(run, false),
+            Effect::Probe { probe, run, service, timeout } => {
+                let deadline = now.mono + timeout;
+                match self.check_of(&service) {
+                    spawn::ReadyCheck::Exec => self.exec_probe(probe, run, &service, deadline),
+                    spawn::ReadyCheck::Network(check) => self.prober.start(probe, check, timeout),
+                    spawn::ReadyCheck::None(why) => {
+                        self.findings.push(Input::Probe { probe, outcome: Outcome::Unknown(why) });
+                    }
+                }
+            }
+            Effect::WatchProgram(service) => self.watch_program(&service),
+            Effect::UnwatchProgram(service) => self.unwatch_program(&service),
+        }
+    }
+
+    fn spawn(&mut self, run: RunId, service: ServiceId, role: Role) {
+        let prepared = self.prepare(&service, role, run.0);
+        match prepared {
+            Ok((slot, request)) => {
+                if role == Role::Main {
+                    self.before_main(&service, slot, run);
+                }
+                self.runs.insert(run, LiveRun { service, role, pid: 0, status_text: None });
+                self.link.send(&Request::Spawn(Spawn { run: run.0, slot, role: number(role), request }), &[]);
+            }
+            Err(error) => self.findings.push(Input::SpawnFailed { run, error }),
+        }
+    }
+
+    fn signal(&mut self, run: RunId, signal: i32, to: To) {
+        let to = match to {
+            To::Main => 0,
+            To::Group => 1,
+            To::Tree => 2,
+        };
+        self.link.send(&Request::Signal(Signal { run: run.0, signal, to }), &[]);
+    }
+
+    fn freeze(&mut self, run: RunId, on: bool) {
+        let Some(slot) = self.runs.get(&run).and_then(|r| self.slots.number(&r.service)) else { return };
+        self.link.send(&Request::Freeze(Freeze { slot, on }), &[]);
+    }
+
+    fn exec_probe(&mut self, probe: ProbeId, _of: RunId, service: &ServiceId, deadline: keepwell_core::Mono) {
+        let run = RunId(EXEC_PROBE | probe.0);
+        match self.prepare_probe(service, run.0) {
+            Ok((slot, request)) => {
+                self.exec_probes.insert(run, ExecProbe { probe, deadline, killed: false });
+                self.link.send(&Request::Spawn(Spawn { run: run.0, slot, role: PROBE, request }), &[]);
+            }
+            Err(e) => self.findings.push(Input::Probe { probe, outcome: Outcome::Fail(e.text) }),
+        }
+    }
+
+    /// Kills exec probes whose time is over; their exit is then the answer.
+    pub(super) fn expire_exec_probes(&mut self, now: Now) {
+        let mut late = Vec::new();
+        for (run, p) in &mut self.exec_probes {
+            if !p.killed && p.deadline <= now.mono {
+                p.killed = true;
+                late.push(run.0);
+            }
+        }
+        for run in late {
+            self.link.send(&Request::Kill(run), &[]);
+        }
+    }
+
+    pub(super) fn spawn_failed(&mut self, now: Now, report: &SpawnFailed) {
+        let run = RunId(report.run);
+        if let Some(p) = self.exec_probes.remove(&run) {
+            let text = describe::spawn_step(&report.step, report.errno);
+            self.supervisor.handle(now, Input::Probe { probe: p.probe, outcome: Outcome::Fail(text) });
+            return;
+        }
+        self.runs.remove(&run);
+        let error = SpawnError {
+            kind: if keepwell_os::is_shortage(report.errno) {
+                SpawnErrorKind::Transient
+            } else {
+                SpawnErrorKind::Permanent
+            },
+            text: describe::spawn_step(&report.step, report.errno),
+        };
+        self.supervisor.handle(now, Input::SpawnFailed { run, error });
+    }
+
+    pub(super) fn exited(&mut self, now: Now, report: &Exited) {
+        let run = RunId(report.run);
+        let status = describe::status(report.status);
+        if let Some(p) = self.exec_probes.remove(&run) {
+            let outcome = match status {
+                _ if p.killed => Outcome::Fail("the check did not end in time".into()),
+                ExitStatus::Code(0) => Outcome::Pass,
+                ExitStatus::Code(_) | ExitStatus::Signal { .. } | ExitStatus::Unknown => {
+                    Outcome::Fail(format!("the check ended with {}", crate::convert::exit_text(&status)))
+                }
+            };
+            self.supervisor.handle(now, Input::Probe { probe: p.probe, outcome });
+            return;
+        }
+        if let Some(live) = self.runs.remove(&run)
+            && live.role == Role::Main
+        {
+            self.slots.set_main_pid(&live.service, None);
+            self.single_exit = Some(describe::shell_code(&status));
+            self.log.unwatch_line(run);
+            self.notify.ended(run);
+        }
+        self.supervisor.handle(now, Input::Exited { run, status, tree_empty: report.tree_empty });
+    }
+}

@@ -1,0 +1,409 @@
+//! From nothing, or from what the anchor kept, to a running engine.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use keepwell_anchor::link::Link;
+use keepwell_anchor::protocol::{Finish, Hello, Report, Request, Welcome};
+use keepwell_config::{Context, Source};
+use keepwell_core::event::{EventKind, Level};
+use keepwell_core::supervisor::{GuardianSnapshot, Persisted, ServiceSnapshot};
+use keepwell_core::{Input, Now, Role, RunId, ServiceId, Supervisor, Wall};
+use keepwell_os::local::{self, Endpoint};
+use keepwell_os::tree::TreeRoot;
+use keepwell_os::wait::{Interest, Waiter};
+use keepwell_os::watch::FileWatch;
+use keepwell_os::{AsHandle, Handle, clock};
+use keepwell_sdk::wire;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use super::reload::{self, Loaded};
+use super::slots::Slots;
+use super::{ANCHOR, Engine, LiveRun, PROGRAMS, key_service, put};
+use crate::api::{Access, ApiState, LogSource};
+use crate::log::LogHub;
+use crate::message::{EngineHandle, INBOX, Message};
+use crate::options::Options;
+use crate::store::Store;
+
+/// The API's endpoint in the state folder.
+pub(crate) const SOCKET: &str = "keepwell.sock";
+/// Key of the accepted configuration.
+const CONFIG_KEY: &[u8] = b"config";
+/// Key of the API's listening socket.
+const API_KEY: &[u8] = b"endpoint/api";
+
+/// What the anchor gave at the start.
+#[derive(Default)]
+struct Inheritance {
+    welcome: Welcome,
+    values: BTreeMap<Vec<u8>, Vec<u8>>,
+    kept: BTreeMap<Vec<u8>, Handle>,
+    slots: Vec<(keepwell_anchor::protocol::OpenSlot, VecDeque<Handle>)>,
+    runs: Vec<keepwell_anchor::protocol::Run>,
+    news: Vec<Report>,
+}
+
+/// The accepted configuration as it is kept with the anchor.
+#[derive(Serialize, Deserialize)]
+struct Accepted {
+    at: Wall,
+    started: Wall,
+    sources: Vec<(std::path::PathBuf, String)>,
+}
+
+/// What the daemon's other threads need of the engine.
+pub struct Booted {
+    /// To be run on the calling thread.
+    pub engine: Engine,
+    /// The API's listening socket.
+    pub endpoint: Endpoint,
+    /// What the API needs.
+    pub api: ApiState,
+}
+
+/// What the engine is joined to.
+pub struct Parts {
+    /// The anchor.
+    pub link: Link,
+    /// Where events go to be followed.
+    pub events: broadcast::Sender<Arc<wire::Event>>,
+    /// The runtime of probes and notify sockets.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The anchor went away, or speaks nonsense.
+    #[error("the anchor cannot be heard")]
+    Anchor(#[source] std::io::Error),
+    /// The anchor was told to end with this code; the text is on its stderr.
+    #[error("refused to start")]
+    Refused,
+    /// No engine without its waiter.
+    #[error("the engine cannot wait for its handles")]
+    Waiter(#[source] std::io::Error),
+}
+
+fn inherit(link: &mut Link) -> Result<Inheritance, BootError> {
+    link.send(
+        &Request::Hello(Hello { version: keepwell_anchor::protocol::VERSION, pid: std::process::id() }),
+        &[],
+    );
+    link.flush();
+    let mut all = Inheritance::default();
+    loop {
+        for (report, mut handles) in link.wait_recv().map_err(BootError::Anchor)? {
+            match report {
+                Report::Welcome(w) => all.welcome = w,
+                Report::Value(v) => drop(all.values.insert(v.key, v.value)),
+                Report::Kept(key) => {
+                    if let Some(handle) = handles.pop_front() {
+                        all.kept.insert(key, handle);
+                    }
+                }
+                Report::Slot(slot) => all.slots.push((slot, handles)),
+                Report::Run(run) => all.runs.push(run),
+                Report::Synced => return Ok(all),
+                news @ (Report::Spawned(_)
+                | Report::SpawnFailed(_)
+                | Report::Exited(_)
+                | Report::TreeEmpty(_)
+                | Report::StopRequested(_)
+                | Report::Drained(_)
+                | Report::Ping(_)) => all.news.push(news),
+            }
+        }
+    }
+}
+
+/// Ends the anchor with a text for the person who started it.
+fn refuse(link: &mut Link, code: i32, text: String) -> BootError {
+    link.send(&Request::Finish(Finish { code, text }), &[]);
+    link.flush();
+    BootError::Refused
+}
+
+/// Builds the engine on what the anchor has.
+///
+/// # Errors
+/// When the anchor is gone, or the first configuration was refused.
+pub fn boot(parts: Parts) -> Result<Booted, BootError> {
+    let Parts { mut link, events, runtime } = parts;
+    let mut left = inherit(&mut link)?;
+    let now = clock::now();
+    let options = match Options::decode(&left.welcome.options) {
+        Ok(o) => o,
+        Err(e) => return Err(refuse(&mut link, 1, format!("error: {e}\n"))),
+    };
+    crate::trace::init(&options.state_dir);
+    let env = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
+    let context = Context { base: options.base.clone(), state_dir: options.state_dir.clone(), env };
+    let first = !left.values.contains_key(CONFIG_KEY);
+    let (loaded, accepted, started) = match configuration(&options, &context, &left, now) {
+        Ok(c) => c,
+        Err(text) => return Err(refuse(&mut link, keepwell_sdk::exit::USAGE, text)),
+    };
+    let endpoint = match endpoint(&options, left.kept.remove(API_KEY)) {
+        Ok(e) => e,
+        Err(e) => return Err(refuse(&mut link, 1, format!("error: the API's socket cannot be made: {e}\n"))),
+    };
+    let mut notes = Vec::new();
+    let root = TreeRoot::open(&left.welcome.guardian);
+    if first {
+        notes.extend(root.end_leftovers());
+    }
+    let opened = Store::open(&options.state_dir);
+    notes.extend(opened.notes.iter().cloned());
+    let (sender, inbox) = sync_channel(INBOX);
+    let mut waiter = Waiter::new().map_err(BootError::Waiter)?;
+    waiter.add(link.handle(), ANCHOR, Interest::Read).map_err(BootError::Waiter)?;
+    let file_watch = FileWatch::new().map_err(BootError::Waiter)?;
+    waiter.add(file_watch.as_handle(), PROGRAMS, Interest::Read).map_err(BootError::Waiter)?;
+    if let Err(e) = waiter.watch_clock() {
+        notes.push(format!("steps of the system clock will not be seen: {e}"));
+    }
+    let handle = EngineHandle::new(sender, waiter.waker());
+    let news = handle.clone();
+    // News that find the inbox full are told in the log file itself; the engine that hangs is replaced.
+    let log = LogHub::start(move |n| drop(news.send(Message::Log(n)))).map_err(BootError::Waiter)?;
+    let access = Access::default();
+    let api = ApiState::new(
+        handle.clone(),
+        opened.store.clone(),
+        LogFiles(log.clone()),
+        events.clone(),
+        access.clone(),
+    );
+    opened.store.attach(handle.clone());
+    let mut persisted = opened.persisted;
+    if first && options.clear_desired {
+        persisted.desired.clear();
+    }
+    let supervisor = supervisor(&left, first, &loaded, persisted, now);
+    let mut engine = Engine {
+        trees: Arc::new(TreeRoot::open(&left.welcome.guardian)),
+        prober: crate::probe::Prober::new(runtime.clone(), handle.clone()),
+        notify: crate::notify::NotifyHub::new(runtime, handle.clone()),
+        guardian: left.welcome.guardian.clone(),
+        welcome: std::mem::take(&mut left.welcome),
+        slots: Slots::new(root),
+        access,
+        next_seq: opened.next_seq,
+        store: opened.store,
+        config: loaded.config,
+        next_ticket: 1,
+        link,
+        waiter,
+        inbox,
+        handle,
+        supervisor,
+        context,
+        options,
+        accepted,
+        started,
+        ears: BTreeMap::new(),
+        runs: BTreeMap::new(),
+        exec_probes: BTreeMap::new(),
+        file_watch,
+        watches: BTreeMap::new(),
+        next_watch: 0,
+        keepsakes: Vec::new(),
+        log,
+        events,
+        unacknowledged: None,
+        tickets: BTreeMap::new(),
+        settled: Vec::new(),
+        records: Vec::new(),
+        findings: Vec::new(),
+        single_exit: None,
+        stopping: false,
+        finished: false,
+    };
+    if first {
+        engine.keep_sources(&loaded.sources, now);
+        engine.link.send(&Request::Keep(API_KEY.to_vec()), &[endpoint.as_handle()]);
+        engine.emit(now, None, EventKind::GuardianStarted);
+    }
+    engine.adopt(now, left, first);
+    for note in notes {
+        engine.tell(now, None, Level::Warn, note);
+    }
+    engine.apply_live_settings();
+    engine.link.send(&Request::Up(format!("{} services", engine.config.services.len())), &[]);
+    Ok(Booted { engine, endpoint, api })
+}
+
+/// The accepted configuration: what the anchor kept, or at the very first start the file.
+fn configuration(
+    options: &Options,
+    context: &Context,
+    left: &Inheritance,
+    now: Now,
+) -> Result<(Loaded, Wall, Wall), String> {
+    let kept = left.values.get(CONFIG_KEY).and_then(|bytes| postcard::from_bytes::<Accepted>(bytes).ok());
+    let Some(kept) = kept else {
+        let loaded = reload::load(options, context).map_err(|d| d.render(false, false))?;
+        return Ok((loaded, now.wall, now.wall));
+    };
+    let sources: Vec<Source> = kept.sources.into_iter().map(|(path, text)| Source { path, text }).collect();
+    let config = keepwell_config::load(&sources, context).map_err(|d| d.render(false, false))?;
+    Ok((Loaded { sources, config }, kept.at, kept.started))
+}
+
+fn endpoint(options: &Options, kept: Option<Handle>) -> std::io::Result<Endpoint> {
+    match kept {
+        Some(handle) => Ok(Endpoint::from_handle(handle)),
+        None => Endpoint::bind(&options.state_dir.join(SOCKET), local::Access::Everyone),
+    }
+}
+
+fn supervisor(
+    left: &Inheritance,
+    first: bool,
+    loaded: &Loaded,
+    persisted: Persisted,
+    now: Now,
+) -> Supervisor {
+    let specs = loaded.config.specs.clone();
+    if first {
+        // Any number will do, and the boot clock differs from start to start.
+        return Supervisor::new(specs, persisted, now.mono.0, now);
+    }
+    let guardian: GuardianSnapshot = left
+        .values
+        .get(b"guardian".as_slice())
+        .and_then(|b| postcard::from_bytes(b).ok())
+        .unwrap_or_default();
+    let services: BTreeMap<ServiceId, ServiceSnapshot> = left
+        .values
+        .iter()
+        .filter_map(|(k, v)| Some((key_service(k)?, postcard::from_bytes(v).ok()?)))
+        .collect();
+    Supervisor::restore(specs, guardian, services, now)
+}
+
+impl Engine {
+    pub(super) fn keep_sources(&mut self, sources: &[Source], now: Now) {
+        self.accepted = now.wall;
+        let accepted = Accepted {
+            at: now.wall,
+            started: self.started,
+            sources: sources.iter().map(|s| (s.path.clone(), s.text.clone())).collect(),
+        };
+        self.link.send(&put(CONFIG_KEY.to_vec(), &accepted), &[]);
+    }
+
+    /// Takes over slots, runs and missed reports.
+    fn adopt(&mut self, now: Now, mut left: Inheritance, first: bool) {
+        if first {
+            return;
+        }
+        let (drained, news): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut left.news).into_iter().partition(|r| matches!(r, Report::Drained(_)));
+        // What the anchor drained was written before what is in the pipes, which opening a slot begins to move.
+        for report in drained {
+            self.take_report(now, report);
+        }
+        let mut owners = BTreeMap::new();
+        for (open, handles) in std::mem::take(&mut left.slots) {
+            if let Some(id) = self.adopt_slot(&open, handles) {
+                owners.insert(open.slot, id);
+            }
+        }
+        let mut live = 0;
+        for run in std::mem::take(&mut left.runs) {
+            if self.adopt_run(now, &run, &owners) {
+                live += 1;
+            }
+        }
+        let missed = news.iter().filter(|r| matches!(r, Report::Exited(_))).count();
+        for report in news {
+            self.take_report(now, report);
+        }
+        self.adopt_notify(std::mem::take(&mut left.kept));
+        self.supervisor.handle(now, Input::AdoptionDone);
+        let kind = EventKind::Adopted { runs: live, missed_exits: u32::try_from(missed).unwrap_or(u32::MAX) };
+        self.emit(now, None, kind);
+    }
+
+    fn adopt_slot(
+        &mut self,
+        open: &keepwell_anchor::protocol::OpenSlot,
+        mut handles: VecDeque<Handle>,
+    ) -> Option<ServiceId> {
+        let id = parse_id(&open.name);
+        let tree = if open.tree { handles.pop_front() } else { None };
+        let out = handles.pop_front()?;
+        drop(handles.pop_front());
+        let err = if open.separate { handles.pop_front() } else { None };
+        let limits = self.limits(&id);
+        let tree = self.slots.root().adopt(&open.name, tree, &limits);
+        let log = self.log_spec(&id).unwrap_or_else(|| self.orphan_log(&open.name));
+        self.log.open(open.slot, open.name.clone(), log, out, err);
+        self.slots.insert(id.clone(), open.slot, tree);
+        Some(id)
+    }
+
+    /// True for a main process that still runs.
+    fn adopt_run(
+        &mut self,
+        now: Now,
+        run: &keepwell_anchor::protocol::Run,
+        owners: &BTreeMap<u32, ServiceId>,
+    ) -> bool {
+        let Some(service) = owners.get(&run.slot) else { return false };
+        let Some(role) = super::act::role(run.role) else {
+            // Its asker died with the last daemon; nobody waits for the answer.
+            self.link.send(&Request::Kill(run.run), &[]);
+            return false;
+        };
+        if role == Role::Main && run.pid != 0 {
+            self.slots.set_main_pid(service, Some(run.pid));
+        }
+        self.runs.insert(
+            RunId(run.run),
+            LiveRun { service: service.clone(), role, pid: run.pid, status_text: None },
+        );
+        self.supervisor.handle(now, Input::Adopted { run: RunId(run.run), pid: run.pid });
+        role == Role::Main
+    }
+}
+
+/// The reverse of `ServiceId`'s display.
+pub(super) fn parse_id(shown: &str) -> ServiceId {
+    match shown.rsplit_once('@') {
+        Some((name, number)) => match number.parse() {
+            Ok(n) => ServiceId::new(name, n),
+            Err(_) => ServiceId::new(shown, 1),
+        },
+        None => ServiceId::new(shown, 1),
+    }
+}
+
+/// The log path as the API sees it.
+struct LogFiles(LogHub);
+
+impl LogSource for LogFiles {
+    fn tail(&self, slots: &[u32], lines: Option<usize>, since: Option<Wall>) -> Vec<wire::LogLine> {
+        self.0.tail_many(slots, lines, since)
+    }
+
+    fn follow(
+        &self,
+        slots: Vec<u32>,
+        lines: Option<usize>,
+        since: Option<Wall>,
+    ) -> tokio::sync::mpsc::Receiver<wire::LogLine> {
+        self.0.follow(slots, lines, since)
+    }
+
+    fn last_words(&self, slot: u32, n: usize) -> Vec<String> {
+        self.0.last_words(slot, n)
+    }
+}

@@ -1,0 +1,52 @@
+//! Words and codes for what the anchor reports.
+
+use keepwell_core::event::ExitStatus;
+use keepwell_os::ProcessStatus;
+
+/// The core's view of an exit.
+pub(super) fn status(s: ProcessStatus) -> ExitStatus {
+    match (s.code, s.signal) {
+        (Some(code), _) => ExitStatus::Code(code),
+        (None, Some(signal)) => {
+            ExitStatus::Signal { signal, core_dumped: s.core_dumped, out_of_memory: s.out_of_memory }
+        }
+        (None, None) => ExitStatus::Unknown,
+    }
+}
+
+/// The exit code that a shell gives: the program's own, or 128 + signal (POSIX sh, 2.8.2).
+pub(super) fn shell_code(s: &ExitStatus) -> i32 {
+    match s {
+        ExitStatus::Code(c) => *c,
+        ExitStatus::Signal { signal, .. } => 128 + signal,
+        ExitStatus::Unknown => 1,
+    }
+}
+
+/// `permission denied (at: chdir)`.
+pub(super) fn spawn_step(step: &str, error: i32) -> String {
+    let what = std::io::Error::from_raw_os_error(error).to_string();
+    let what = what.split(" (os error").next().unwrap_or_default().to_lowercase();
+    match step {
+        "exec" => format!("the program could not be loaded: {what}"),
+        "clone" => format!("no process could be made: {what}"),
+        other => format!("{other} failed: {what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_the_shells() {
+        assert_eq!(shell_code(&ExitStatus::Code(3)), 3);
+        let killed = ExitStatus::Signal { signal: 9, core_dumped: false, out_of_memory: false };
+        assert_eq!(shell_code(&killed), 137);
+    }
+
+    #[test]
+    fn a_failed_step_is_named() {
+        assert_eq!(spawn_step("chdir", 13), "chdir failed: permission denied");
+    }
+}

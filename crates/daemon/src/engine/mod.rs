@@ -1,0 +1,378 @@
+//! The engine: the one thread that owns the `Supervisor` and turns its effects into requests to the anchor.
+//!
+//! It waits for the anchor's reports, for messages of the other threads and for the supervisor's next deadline; nothing
+//! else wakes it. It never decides: whatever is a matter of policy is asked of the core.
+
+mod act;
+mod answer;
+mod boot;
+mod describe;
+mod notices;
+pub mod reload;
+mod slots;
+mod spawn;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use keepwell_anchor::link::Link;
+use keepwell_anchor::protocol::{Finish, Put, Report, Request};
+use keepwell_config::{Config, Context};
+use keepwell_core::event::{EventKind, Level};
+use keepwell_core::supervisor::Snapshot;
+use keepwell_core::{Event, Input, Mono, Now, ProbeId, Role, RunId, ServiceId, Supervisor};
+use keepwell_os::tree::TreeRoot;
+use keepwell_os::wait::{Waiter, Wake};
+use keepwell_os::watch::FileWatch;
+use keepwell_sdk::wire;
+use tokio::sync::broadcast;
+
+use crate::convert;
+use crate::log::LogHub;
+use crate::message::{EngineHandle, Message, Reply};
+use crate::notify::NotifyHub;
+use crate::options::Options;
+use crate::probe::Prober;
+use crate::store::Store;
+
+pub use boot::{BootError, Booted, Parts, boot};
+use slots::Slots;
+
+/// Messages taken in one turn, so that a flood of questions cannot keep the anchor's reports waiting.
+const MESSAGES_A_TURN: usize = 256;
+/// Token of the anchor's channel in the waiter.
+const ANCHOR: u64 = 1;
+/// Token of the watch on program files.
+const PROGRAMS: u64 = 2;
+
+/// A live process of ours.
+struct LiveRun {
+    service: ServiceId,
+    role: Role,
+    pid: u32,
+    status_text: Option<String>,
+}
+
+/// An exec probe under way: a process whose end is the probe's answer.
+struct ExecProbe {
+    probe: ProbeId,
+    deadline: Mono,
+    killed: bool,
+}
+
+/// See the module.
+pub struct Engine {
+    link: Link,
+    waiter: Waiter,
+    inbox: Receiver<Message>,
+    handle: EngineHandle,
+    supervisor: Supervisor,
+    config: Config,
+    context: Context,
+    options: Options,
+    /// When the configuration in force was accepted, for `info`.
+    accepted: keepwell_core::Wall,
+    /// `KEEPWELL_RUN`'s first half.
+    guardian: String,
+    welcome: keepwell_anchor::protocol::Welcome,
+    started: keepwell_core::Wall,
+    slots: Slots,
+    /// Tells other threads whether a process belongs to a tree.
+    trees: Arc<TreeRoot>,
+    runs: BTreeMap<RunId, LiveRun>,
+    exec_probes: BTreeMap<RunId, ExecProbe>,
+    file_watch: FileWatch,
+    /// Whose program each watch is on.
+    watches: BTreeMap<u64, ServiceId>,
+    next_watch: u64,
+    store: Store,
+    log: LogHub,
+    prober: Prober,
+    notify: NotifyHub,
+    ears: BTreeMap<ServiceId, notices::Ear>,
+    events: broadcast::Sender<Arc<wire::Event>>,
+    next_seq: u64,
+    /// Highest report taken in and not yet acknowledged.
+    unacknowledged: Option<u64>,
+    /// Commands whose records are being written: what to answer then.
+    tickets: BTreeMap<u64, (Reply<wire::CommandReply>, wire::CommandReply)>,
+    next_ticket: u64,
+    /// To be answered when this turn is left with the anchor.
+    settled: Vec<tokio::sync::oneshot::Sender<()>>,
+    /// Records of the command in hand.
+    records: Vec<keepwell_core::Record>,
+    /// What the shell itself found out while it carried out effects.
+    findings: Vec<Input>,
+    /// The end of the single program of `keepwell run`.
+    single_exit: Option<i32>,
+    /// Handles that must stay open as long as the daemon lives: the lock of the state folder.
+    keepsakes: Vec<keepwell_os::Handle>,
+    /// Who may use the API.
+    access: crate::api::Access,
+    stopping: bool,
+    finished: bool,
+}
+
+/// Why the engine's loop ended.
+pub enum Ended {
+    /// All is down and the anchor was told to end.
+    Finished,
+    /// The anchor is gone: every tree was ended.
+    AnchorGone,
+    /// The engine cannot go on; the anchor starts another daemon.
+    Broken,
+}
+
+impl Engine {
+    /// Runs until everything is down or the anchor is gone.
+    pub fn run(mut self) -> Ended {
+        self.turn_end(keepwell_os::clock::now());
+        let mut wakes = Vec::new();
+        while !self.finished {
+            if let Err(e) = self.waiter.wait(self.deadline(), &mut wakes) {
+                // Not waiting would spin; a new daemon may fare better.
+                tracing::error!("the engine cannot wait: {e}");
+                return Ended::Broken;
+            }
+            let now = keepwell_os::clock::now();
+            for wake in wakes.drain(..) {
+                match wake {
+                    Wake::Ready { token: ANCHOR, .. } => {
+                        if !self.take_reports(now) {
+                            self.end_all_trees();
+                            return Ended::AnchorGone;
+                        }
+                    }
+                    Wake::Ready { .. } => self.programs_changed(),
+                    Wake::ClockStepped => {
+                        self.tell(now, None, Level::Warn, "the system clock was set".into());
+                    }
+                    Wake::Called | Wake::Deadline => {}
+                }
+            }
+            self.take_messages(now);
+            self.expire_exec_probes(now);
+            self.turn_end(now);
+        }
+        Ended::Finished
+    }
+
+    fn take_messages(&mut self, now: Now) {
+        for _ in 0..MESSAGES_A_TURN {
+            let Ok(message) = self.inbox.try_recv() else { return };
+            self.answer(now, message);
+        }
+        // There may be more; the next turn comes at once, after a look at the anchor.
+        self.waiter.waker().wake();
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        let probe = self.exec_probes.values().filter(|p| !p.killed).map(|p| p.deadline).min();
+        let core = self.supervisor.next_deadline().map(|(at, _)| at);
+        [probe, core].into_iter().flatten().min()
+    }
+
+    fn programs_changed(&mut self) {
+        for token in self.file_watch.changed().unwrap_or_default() {
+            if let Some(id) = self.watches.get(&token) {
+                self.findings.push(Input::ProgramChanged(id.clone()));
+            }
+        }
+    }
+
+    /// False when the anchor has closed its end.
+    fn take_reports(&mut self, now: Now) -> bool {
+        let Ok(reports) = self.link.recv() else { return false };
+        let open = !self.link.is_closed();
+        for (report, handles) in reports {
+            drop(handles);
+            self.take_report(now, report);
+        }
+        open
+    }
+
+    fn take_report(&mut self, now: Now, report: Report) {
+        match report {
+            Report::Spawned(r) => {
+                self.seen(r.seq);
+                if let Some(live) = self.runs.get_mut(&RunId(r.run)) {
+                    live.pid = r.pid;
+                    if live.role == Role::Main {
+                        self.slots.set_main_pid(&live.service, Some(r.pid));
+                        let id = live.service.clone();
+                        self.set_speaker(&id, RunId(r.run), r.pid);
+                    }
+                }
+                self.supervisor.handle(now, Input::Spawned { run: RunId(r.run), pid: r.pid });
+            }
+            Report::SpawnFailed(r) => {
+                self.seen(r.seq);
+                self.spawn_failed(now, &r);
+            }
+            Report::Exited(r) => {
+                self.seen(r.seq);
+                self.exited(now, &r);
+            }
+            Report::TreeEmpty(r) => {
+                self.seen(r.seq);
+                self.supervisor.handle(now, Input::TreeEmpty { run: RunId(r.run) });
+            }
+            Report::StopRequested(r) => {
+                self.seen(r.seq);
+                self.stop_requested(now, &r.why);
+            }
+            Report::Drained(r) => {
+                self.seen(r.seq);
+                self.log.prepend(r.slot, r.stream, r.bytes, r.dropped);
+            }
+            Report::Ping(seq) => self.seen(seq),
+            // The boot has read these; a second time they say nothing new.
+            Report::Welcome(_)
+            | Report::Value(_)
+            | Report::Kept(_)
+            | Report::Slot(_)
+            | Report::Run(_)
+            | Report::Synced => {}
+        }
+    }
+
+    fn seen(&mut self, seq: u64) {
+        self.unacknowledged = Some(self.unacknowledged.map_or(seq, |s| s.max(seq)));
+    }
+
+    fn stop_requested(&mut self, now: Now, why: &str) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        self.emit(now, None, EventKind::GuardianStopping { reason: why.to_owned() });
+        let by = keepwell_core::By(why.to_owned());
+        // Shutting down twice is no error worth telling.
+        let _ = self.supervisor.command(now, &by, &keepwell_core::Command::Shutdown);
+    }
+
+    /// Carries out what this turn decided: first what a reborn daemon must know, then the effects, then the
+    /// acknowledgement, all in one write; the telling comes after the doing.
+    fn turn_end(&mut self, now: Now) {
+        self.supervisor.handle_timeout(now);
+        loop {
+            while let Some(piece) = self.supervisor.poll_snapshot() {
+                self.put_snapshot(piece);
+            }
+            while let Some(effect) = self.supervisor.poll_effect() {
+                self.act(now, effect);
+            }
+            if self.findings.is_empty() {
+                break;
+            }
+            for input in std::mem::take(&mut self.findings) {
+                self.supervisor.handle(now, input);
+            }
+        }
+        if let Some(seq) = self.unacknowledged.take() {
+            self.link.send(&Request::Ack(seq), &[]);
+        }
+        self.link.flush();
+        for reply in self.settled.drain(..) {
+            // An asker that went away has nothing to let go of.
+            let _ = reply.send(());
+        }
+        self.commit_loose_records();
+        while let Some(event) = self.supervisor.poll_event() {
+            self.publish(event);
+        }
+        self.finish_if_done();
+    }
+
+    fn put_snapshot(&mut self, piece: Snapshot) {
+        let request = match piece {
+            Snapshot::Guardian(g) => put(b"guardian".to_vec(), &g),
+            Snapshot::Service(id, s) => put(service_key(&id), &s),
+            Snapshot::Removed(id) => {
+                self.close_slot(&id);
+                Request::Delete(service_key(&id))
+            }
+        };
+        self.link.send(&request, &[]);
+    }
+
+    fn finish_if_done(&mut self) {
+        let Some(done) = self.supervisor.nothing_left() else { return };
+        let code = match (self.options.single, self.single_exit) {
+            (true, Some(code)) => code,
+            (true, None) | (false, _) => i32::from(done.failed && !self.stopping),
+        };
+        self.store.shutdown();
+        self.slots.close_all(&self.log);
+        self.link.send(&Request::Finish(Finish { code, text: String::new() }), &[]);
+        self.link.flush();
+        self.finished = true;
+    }
+
+    fn publish(&mut self, event: Event) {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        let line = Arc::new(convert::event(&event, seq));
+        trace_event(&line);
+        self.store.append(Arc::clone(&line));
+        // Nobody listening is no error.
+        let _ = self.events.send(line);
+    }
+
+    /// Tells a fact of the shell's own.
+    fn emit(&mut self, now: Now, service: Option<ServiceId>, kind: EventKind) {
+        self.publish(Event { at: now, service, run: None, kind });
+    }
+
+    /// An instance is no more: nothing of it runs.
+    fn close_slot(&mut self, id: &ServiceId) {
+        let Some(slot) = self.slots.remove(id) else { return };
+        self.unwatch_program(id);
+        self.drop_notify(id, slot);
+        self.log.close(slot);
+        self.link.send(&Request::CloseSlot(slot), &[]);
+    }
+
+    /// The live main run of an instance.
+    fn main_run(&self, id: &ServiceId) -> Option<RunId> {
+        self.runs.iter().find(|(_, r)| r.role == Role::Main && r.service == *id).map(|(run, _)| *run)
+    }
+
+    fn tell(&mut self, now: Now, service: Option<ServiceId>, level: Level, text: String) {
+        self.emit(now, service, EventKind::Told { level, text });
+    }
+
+    /// The anchor is gone; its direct children die with it, and this ends the rest of every tree.
+    fn end_all_trees(&mut self) {
+        tracing::error!("the anchor is gone; ending every tree");
+        self.slots.end_all_trees();
+        self.store.shutdown();
+    }
+}
+
+/// The key under which the anchor keeps an instance's state.
+fn service_key(id: &ServiceId) -> Vec<u8> {
+    format!("service/{}/{}", id.instance, id.name).into_bytes()
+}
+
+/// The reverse of `service_key`.
+fn key_service(key: &[u8]) -> Option<ServiceId> {
+    let rest = std::str::from_utf8(key).ok()?.strip_prefix("service/")?;
+    let (instance, name) = rest.split_once('/')?;
+    Some(ServiceId::new(name, instance.parse().ok()?))
+}
+
+fn put<T: serde::Serialize>(key: Vec<u8>, value: &T) -> Request {
+    // Plain data of ours always serialises; an empty value reads as "nothing was left", which is safe.
+    Request::Put(Put { key, value: postcard::to_allocvec(value).unwrap_or_default() })
+}
+
+fn trace_event(e: &wire::Event) {
+    let service = e.service.as_deref().unwrap_or("");
+    match e.level.as_str() {
+        "error" => tracing::error!(service, run = e.run, kind = %e.kind, "{}", e.text),
+        "warn" => tracing::warn!(service, run = e.run, kind = %e.kind, "{}", e.text),
+        _ => tracing::info!(service, run = e.run, kind = %e.kind, "{}", e.text),
+    }
+}

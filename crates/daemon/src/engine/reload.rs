@@ -1,0 +1,131 @@
+//! Taking on a new configuration: read and judged on a thread of its own, since a disk may be slow; planned and done by
+//! the engine.
+
+use std::thread;
+
+use keepwell_config::{Change, Config, Context, Diagnostics, Source};
+use keepwell_core::event::EventKind;
+use keepwell_core::{By, Now, ServiceId};
+use keepwell_sdk::wire;
+
+use super::Engine;
+use crate::convert;
+use crate::message::{Message, Reply};
+
+/// A configuration that was read and found good, with the text that it came from.
+pub struct Loaded {
+    /// Kept with the anchor: a reborn daemon goes on with it.
+    pub sources: Vec<Source>,
+    /// What it says.
+    pub config: Config,
+}
+
+/// What a reload's thread brings back.
+pub struct ReloadRead {
+    by: By,
+    dry_run: bool,
+    reply: Reply<wire::ReloadReply>,
+    result: Result<Loaded, Diagnostics>,
+}
+
+/// Reads and judges the files of this guardian.
+pub(super) fn load(options: &crate::options::Options, context: &Context) -> Result<Loaded, Diagnostics> {
+    let sources = match (&options.config, &options.inline) {
+        (Some(file), _) => keepwell_config::read_sources(file)?,
+        (None, text) => vec![Source { path: "keepwell run".into(), text: text.clone().unwrap_or_default() }],
+    };
+    let config = keepwell_config::load(&sources, context)?;
+    Ok(Loaded { sources, config })
+}
+
+/// Begins a reload; `Message::ReloadRead` brings what was read.
+pub(super) fn read(engine: &Engine, by: By, dry_run: bool, reply: Reply<wire::ReloadReply>) {
+    let (options, context, handle) = (engine.options.clone(), engine.context.clone(), engine.handle.clone());
+    let work = move || {
+        let read = ReloadRead { by, dry_run, reply, result: load(&options, &context) };
+        // A full inbox drops the reply, which tells the asker.
+        let _ = handle.send(Message::ReloadRead(Box::new(read)));
+    };
+    // Without a thread the reply is dropped and the asker told that it failed.
+    let _ = thread::Builder::new().name("reload".into()).stack_size(1 << 20).spawn(work);
+}
+
+impl Engine {
+    pub(super) fn reload(&mut self, now: Now, read: ReloadRead) {
+        let ReloadRead { by, dry_run, reply, result } = read;
+        let loaded = match result {
+            Ok(l) => l,
+            Err(diagnostics) => {
+                let text = diagnostics.render(false, false);
+                if !dry_run {
+                    self.emit(now, None, EventKind::ConfigRejected { text: text.clone() });
+                }
+                let hint =
+                    Some("nothing was changed; what runs is the configuration accepted before".to_owned());
+                drop(reply.send(Err(wire::Problem { code: "config".into(), message: text, hint })));
+                return;
+            }
+        };
+        let changes = keepwell_config::diff(&self.config, &loaded.config);
+        let after_seq = self.next_seq.saturating_sub(1);
+        if dry_run {
+            let plan = self.supervisor.plan_reload(&loaded.config.specs);
+            drop(reply.send(Ok(convert::reload_with(&plan, |id| why(&changes, id), after_seq))));
+            return;
+        }
+        self.keep_sources(&loaded.sources, now);
+        let plan = self.supervisor.reload(now, loaded.config.specs.clone());
+        let old = std::mem::replace(&mut self.config, loaded.config);
+        self.apply_limits(&old);
+        self.apply_live_settings();
+        let answer = convert::reload_with(&plan, |id| why(&changes, id), after_seq);
+        let mut lines: Vec<String> = answer
+            .actions
+            .iter()
+            .map(|a| format!("{} {} {}", a.service, a.action, a.why).trim_end().to_owned())
+            .collect();
+        lines.push(format!("by {}", by.0));
+        self.emit(now, None, EventKind::ConfigApplied { changes: lines });
+        drop(reply.send(Ok(answer)));
+    }
+
+    /// Limits of control groups take effect on what runs; the rest with the restart that they cause.
+    fn apply_limits(&mut self, old: &Config) {
+        for id in self.slots.ids() {
+            let (was, is) = (old.services.get(&id.name), self.config.services.get(&id.name));
+            if was.map(|s| s.limits) == is.map(|s| s.limits) {
+                continue;
+            }
+            match self.hold(&id) {
+                Ok(tree) => self.slots.set_tree(&id, tree),
+                Err(e) => {
+                    let now = keepwell_os::clock::now();
+                    let text = format!("its limits could not be changed: {}", e.text);
+                    self.tell(now, Some(id), keepwell_core::event::Level::Error, text);
+                }
+            }
+        }
+    }
+
+    /// Settings outside the core that take effect on what runs: log files, rotation, who may use the API.
+    pub(super) fn apply_live_settings(&mut self) {
+        for id in self.slots.ids() {
+            if let Some(spec) = self.log_spec(&id)
+                && let Some(slot) = self.slots.number(&id)
+            {
+                self.log.change(slot, spec);
+            }
+        }
+        self.access.set(&self.config.guardian.operators, &self.config.guardian.readers);
+        crate::trace::set_level(self.config.guardian.log_level.as_str());
+        let drain = self.config.guardian.when_daemon_gone == keepwell_config::WhenDaemonGone::Drain;
+        let request = keepwell_anchor::protocol::WhenGone { drain };
+        self.link.send(&keepwell_anchor::protocol::Request::WhenGone(request), &[]);
+    }
+}
+
+/// `restart.max_delay 60s → 2m, env.PORT changed`.
+fn why(changes: &[Change], id: &ServiceId) -> String {
+    let of = changes.iter().filter(|c| *c.service == *id.name);
+    of.map(|c| format!("{} {} → {}", c.key, c.old, c.new)).collect::<Vec<_>>().join(", ")
+}

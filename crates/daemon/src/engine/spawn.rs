@@ -1,0 +1,328 @@
+//! Turns "start this service" into a request that the anchor can carry out: slot, program, environment, identity.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keepwell_anchor::protocol::{OpenSlot, Request};
+use keepwell_config::{Account, Bound, ResolvedReady, ResolvedService};
+use keepwell_core::event::{Level, SpawnError, SpawnErrorKind};
+use keepwell_core::{Role, RunId, ServiceId};
+use keepwell_os::tree::{self, TreeDir};
+use keepwell_os::{
+    AsHandle, BorrowedHandle, Identity, Resource, Rlimit, SpawnRequest, identity, pipe, program,
+};
+
+use super::Engine;
+use crate::log::LogSpec;
+use crate::probe::{Check, Get};
+
+/// What the anchor holds for a slot while there is no daemon, in bytes: a few screens of last words.
+const DRAIN_LIMIT: u32 = 256 * 1024;
+
+/// How readiness of a service is tried.
+pub(super) enum ReadyCheck {
+    /// By a connection or a look at a file.
+    Network(Arc<Check>),
+    /// By a program.
+    Exec,
+    /// Not by trying; why, in words.
+    None(String),
+}
+
+fn permanent(text: impl Into<String>) -> SpawnError {
+    SpawnError { kind: SpawnErrorKind::Permanent, text: text.into() }
+}
+
+fn transient(text: impl Into<String>) -> SpawnError {
+    SpawnError { kind: SpawnErrorKind::Transient, text: text.into() }
+}
+
+impl Engine {
+    pub(super) fn check_of(&self, id: &ServiceId) -> ReadyCheck {
+        match self.resolve(id).map(|r| r.ready) {
+            Err(e) => ReadyCheck::None(e.text),
+            Ok(ResolvedReady::Exec(_)) => ReadyCheck::Exec,
+            Ok(ready) => match check(ready) {
+                Ok(check) => ReadyCheck::Network(Arc::new(check)),
+                Err(why) => ReadyCheck::None(why),
+            },
+        }
+    }
+
+    pub(super) fn log_spec(&self, id: &ServiceId) -> Option<LogSpec> {
+        let log = self.resolve(id).ok()?.log;
+        Some(LogSpec {
+            file: log.stdout,
+            error_file: log.stderr,
+            rotate_size: log.rotate.size,
+            keep: log.rotate.keep,
+        })
+    }
+
+    /// Where output of a slot goes whose service is no longer in the configuration.
+    pub(super) fn orphan_log(&self, shown: &str) -> LogSpec {
+        let rotate = keepwell_config::Rotate::default();
+        LogSpec {
+            file: self.options.state_dir.join("logs").join(format!("{shown}.log")),
+            error_file: None,
+            rotate_size: rotate.size,
+            keep: rotate.keep,
+        }
+    }
+
+    pub(super) fn resolve(&self, id: &ServiceId) -> Result<ResolvedService, SpawnError> {
+        let service = self
+            .config
+            .services
+            .get(&id.name)
+            .ok_or_else(|| permanent(format!("{id} is no longer in the configuration")))?;
+        service.resolve(id.instance, &self.context).map_err(|d| permanent(d.message))
+    }
+
+    /// The slot and the request for a process of a service.
+    pub(super) fn prepare(
+        &mut self,
+        id: &ServiceId,
+        role: Role,
+        run: u64,
+    ) -> Result<(u32, SpawnRequest), SpawnError> {
+        let mut resolved = self.resolve(id)?;
+        let hooks = std::mem::take(&mut resolved.hooks);
+        let argv = match role {
+            Role::Main => Some(std::mem::take(&mut resolved.argv)),
+            Role::PreStart => hooks.pre_start,
+            Role::PostStart => hooks.post_start,
+            Role::PreStop => hooks.pre_stop,
+            Role::PostStop => hooks.post_stop,
+        };
+        let argv = argv.ok_or_else(|| permanent("the hook is no longer in the configuration"))?;
+        let slot = self.open_slot(id)?;
+        Ok((slot, self.request(id, resolved, argv, run)?))
+    }
+
+    pub(super) fn prepare_probe(
+        &mut self,
+        id: &ServiceId,
+        run: u64,
+    ) -> Result<(u32, SpawnRequest), SpawnError> {
+        let mut resolved = self.resolve(id)?;
+        let ResolvedReady::Exec(argv) = std::mem::replace(&mut resolved.ready, ResolvedReady::None) else {
+            return Err(permanent("the check is no longer a program"));
+        };
+        let slot = self.open_slot(id)?;
+        Ok((slot, self.request(id, resolved, argv, run)?))
+    }
+
+    fn request(
+        &mut self,
+        id: &ServiceId,
+        mut resolved: ResolvedService,
+        argv: Vec<String>,
+        run: u64,
+    ) -> Result<SpawnRequest, SpawnError> {
+        let program = find_program(&resolved, &argv)?;
+        let found = identity_of(&resolved)?;
+        if let Some((name, home)) = resolved.user.as_ref().and_then(|u| identity::account(&plain(u))) {
+            resolved.adopt_user(&name, &home);
+        }
+        let env = self.environment(id, &resolved, run);
+        let slot = self.slots.get(id);
+        let mut rlimits = slot.map(|s| s.tree.rlimits().to_vec()).unwrap_or_default();
+        rlimits.extend(own_rlimits(&resolved.limits));
+        let join = slot.map(|s| s.tree.join().to_vec()).unwrap_or_default();
+        Ok(SpawnRequest {
+            program: bytes(&program),
+            env,
+            argv: argv.into_iter().map(String::into_bytes).collect(),
+            cwd: bytes(&resolved.cwd),
+            identity: found,
+            umask: resolved.umask,
+            nice: resolved.nice,
+            oom_score_adj: resolved.oom_score_adj,
+            rlimits,
+            no_new_privileges: resolved.no_new_privileges,
+            capabilities: resolved.capabilities.map(Vec::from),
+            join,
+        })
+    }
+
+    fn environment(&mut self, id: &ServiceId, resolved: &ResolvedService, run: u64) -> Vec<Vec<u8>> {
+        let mut env = Vec::with_capacity(resolved.env.len() + 5);
+        let mut add = |name: &str, value: &str| {
+            let mut line = Vec::with_capacity(name.len() + value.len() + 1);
+            line.extend_from_slice(name.as_bytes());
+            line.push(b'=');
+            line.extend_from_slice(value.as_bytes());
+            env.push(line);
+        };
+        for (name, value) in &resolved.env {
+            add(name, value);
+        }
+        add(tree::MARK, &format!("{}/{run}", self.guardian));
+        add("KEEPWELL_SERVICE", &id.name);
+        add("KEEPWELL_INSTANCE", &id.instance.to_string());
+        if matches!(resolved.ready, ResolvedReady::Notify) {
+            add("NOTIFY_SOCKET", &self.notify_address(id));
+            if let Some(watchdog) = self.supervisor.specs().services.get(&id.name).and_then(|s| s.watchdog) {
+                add("WATCHDOG_USEC", &watchdog.as_micros().to_string());
+            }
+        }
+        env
+    }
+
+    /// The instance's slot; opened when it has none: cgroup, pipes, log.
+    pub(super) fn open_slot(&mut self, id: &ServiceId) -> Result<u32, SpawnError> {
+        if let Some(number) = self.slots.number(id) {
+            return Ok(number);
+        }
+        let log = self.log_spec(id).ok_or_else(|| permanent("where its log goes cannot be told"))?;
+        let tree = self.hold(id)?;
+        let out = pipe::pipe().map_err(|e| transient(format!("its output pipe could not be made: {e}")))?;
+        let err = match log.error_file {
+            Some(_) => {
+                Some(pipe::pipe().map_err(|e| transient(format!("its error pipe could not be made: {e}")))?)
+            }
+            None => None,
+        };
+        let number = self.slots.next_number();
+        let open = OpenSlot {
+            slot: number,
+            name: id.to_string(),
+            tree: tree.handle().is_some(),
+            separate: err.is_some(),
+            drain_limit: DRAIN_LIMIT,
+        };
+        let mut handles: Vec<BorrowedHandle<'_>> = tree.handle().into_iter().collect();
+        handles.extend([out.0.as_handle(), out.1.as_handle()]);
+        if let Some(e) = &err {
+            handles.extend([e.0.as_handle(), e.1.as_handle()]);
+        }
+        self.link.send(&Request::OpenSlot(open), &handles);
+        drop(handles);
+        self.slots.insert(id.clone(), number, tree);
+        self.log.open(number, id.to_string(), log, out.0, err.map(|e| e.0));
+        Ok(number)
+    }
+
+    /// Makes the instance's control groups and sets its limits; again for one that has them only sets the limits.
+    pub(super) fn hold(&mut self, id: &ServiceId) -> Result<TreeDir, SpawnError> {
+        let limits = self.limits(id);
+        self.slots.root().make(&id.to_string(), &limits).map_err(|e| transient(e.to_string()))
+    }
+
+    pub(super) fn limits(&self, id: &ServiceId) -> tree::Limits {
+        let limits = self.config.services.get(&id.name).map(|s| s.limits).unwrap_or_default();
+        tree::Limits { memory: limits.memory, cpu_millis: limits.cpu.map(|c| c.0), tasks: limits.tasks }
+    }
+
+    /// What must stand before the main process runs: its limits as they are now, its notify socket, its readiness line.
+    pub(super) fn before_main(&mut self, id: &ServiceId, slot: u32, run: RunId) {
+        let Ok(resolved) = self.resolve(id) else { return };
+        match &resolved.ready {
+            ResolvedReady::Notify => self.listen_notify(id, slot, run),
+            ResolvedReady::Log { pattern } => match regex_lite::Regex::new(pattern) {
+                Ok(regex) => self.log.watch_line(slot, run, regex),
+                Err(e) => {
+                    let now = keepwell_os::clock::now();
+                    let text = format!("its ready pattern is not valid, so it can never be ready: {e}");
+                    self.tell(now, Some(id.clone()), Level::Error, text);
+                }
+            },
+            ResolvedReady::None
+            | ResolvedReady::Delay(_)
+            | ResolvedReady::Http(_)
+            | ResolvedReady::Tcp { .. }
+            | ResolvedReady::Unix(_)
+            | ResolvedReady::Exec(_)
+            | ResolvedReady::File(_) => {}
+        }
+    }
+
+    pub(super) fn watch_program(&mut self, id: &ServiceId) {
+        let Ok(resolved) = self.resolve(id) else { return };
+        let token = self.watches.iter().find(|(_, w)| *w == id).map(|(t, _)| *t);
+        let token = token.unwrap_or_else(|| {
+            self.next_watch += 1;
+            self.watches.insert(self.next_watch, id.clone());
+            self.next_watch
+        });
+        let Some(name) = resolved.argv.first() else { return };
+        let path = resolved.env.get("PATH").map_or("", String::as_str);
+        let file = program::expected_path(name, path, &resolved.cwd);
+        if let Err(e) = self.file_watch.add(token, &file) {
+            let now = keepwell_os::clock::now();
+            let text =
+                format!("{} cannot be watched, so a new one is only tried in its turn: {e}", file.display());
+            self.tell(now, Some(id.clone()), Level::Warn, text);
+        }
+    }
+
+    pub(super) fn unwatch_program(&mut self, id: &ServiceId) {
+        let tokens: Vec<u64> = self.watches.iter().filter(|(_, w)| *w == id).map(|(t, _)| *t).collect();
+        for token in tokens {
+            self.watches.remove(&token);
+            self.file_watch.remove(token);
+        }
+    }
+}
+
+fn check(ready: ResolvedReady) -> Result<Check, String> {
+    match ready {
+        ResolvedReady::Http(target) => Check::http(Get {
+            url: target.url,
+            statuses: target.status.iter().map(|(from, to)| *from..=*to).collect(),
+            body: target.body.map(String::from),
+            headers: Vec::new(),
+        }),
+        ResolvedReady::Tcp { host, port } if host.contains(':') => Check::tcp(&format!("[{host}]:{port}")),
+        ResolvedReady::Tcp { host, port } => Check::tcp(&format!("{host}:{port}")),
+        ResolvedReady::Unix(path) => Ok(Check::unix(path)),
+        ResolvedReady::File(path) => Ok(Check::file(path)),
+        ResolvedReady::None
+        | ResolvedReady::Delay(_)
+        | ResolvedReady::Exec(_)
+        | ResolvedReady::Log { .. }
+        | ResolvedReady::Notify => Err("there is nothing to try".to_owned()),
+    }
+}
+
+/// The program file, looked up as the service itself would.
+fn find_program(resolved: &ResolvedService, argv: &[String]) -> Result<PathBuf, SpawnError> {
+    let name = argv.first().ok_or_else(|| permanent("the command is empty"))?;
+    let path = resolved.env.get("PATH").map_or("", String::as_str);
+    program::find(name, path, &resolved.cwd).map_err(|e| permanent(e.to_string()))
+}
+
+/// The user and group that a service runs as; `None`: keepwell's own.
+pub(super) fn identity_of(resolved: &ResolvedService) -> Result<Option<Identity>, SpawnError> {
+    if resolved.user.is_none() && resolved.group.is_none() {
+        return Ok(None);
+    }
+    let user = resolved.user.as_ref().map_or_else(|| identity::own_uid().to_string(), plain);
+    let group = resolved.group.as_ref().map(plain);
+    identity::lookup(&user, group.as_deref()).map(Some).map_err(|e| permanent(e.to_string()))
+}
+
+/// Limits that only `setrlimit` holds.
+fn own_rlimits(limits: &keepwell_config::Limits) -> Vec<Rlimit> {
+    let nofile = limits.nofile.map(|n| Rlimit { resource: Resource::Nofile, soft: Some(n), hard: Some(n) });
+    let core = limits.core.map(|bound| {
+        let bytes = match bound {
+            Bound::Bytes(n) => Some(n),
+            Bound::Unlimited => None,
+        };
+        Rlimit { resource: Resource::Core, soft: bytes, hard: bytes }
+    });
+    nofile.into_iter().chain(core).collect()
+}
+
+fn plain(account: &Account) -> String {
+    match account {
+        Account::Name(name) => name.to_string(),
+        Account::Id(id) => id.to_string(),
+    }
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_encoded_bytes().to_vec()
+}

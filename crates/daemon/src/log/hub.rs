@@ -1,0 +1,384 @@
+//! The thread that moves all services' output.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use keepwell_core::event::Level;
+use keepwell_core::{Mono, RunId};
+use keepwell_os::wait::{Interest, Waiter, Wake};
+use keepwell_os::{AsHandle, clock, pipe};
+use tokio::sync::oneshot;
+
+use super::await_line::LineWatch;
+use super::shared::{Door, Inbox, SinkShared, SlotShared, lock};
+use super::sink::{LARGEST_PIPE, Sink, Took, Tools};
+use super::{ALL, LogNews, LogSpec, in_words};
+
+/// What one pipe may move before the others have their turn: some 1 ms.
+const TURN: usize = 1 << 20;
+/// A turn that moves this much found the pipe full or nearly so.
+const FULL: usize = 48 << 10;
+/// After so many of them in a row the pipe is made larger.
+const FLOOD: u8 = 4;
+/// A pipe that was not full for this long is made small again.
+const QUIET: Duration = Duration::from_secs(5);
+/// What a pipe begins with (pipe(7)).
+const SMALL_PIPE: usize = 64 << 10;
+/// Threads begin with 2 MiB of stack otherwise; this one calls nothing deep.
+const STACK: usize = 256 << 10;
+
+/// What the thread is asked.
+pub(super) enum Ask {
+    Open { slot: u32, shared: Arc<SlotShared>, spec: LogSpec },
+    Change { slot: u32, spec: LogSpec },
+    Close { slot: u32 },
+    Prepend { slot: u32, stream: u8, bytes: Vec<u8>, dropped: u64 },
+    Flush { slot: u32, done: oneshot::Sender<()> },
+    Watch { slot: u32, watch: Box<LineWatch> },
+    Unwatch { run: RunId },
+}
+
+impl Ask {
+    /// Those that come with every run.
+    pub(super) fn may_be_dropped(&self) -> bool {
+        match self {
+            Ask::Flush { .. } | Ask::Watch { .. } => true,
+            Ask::Open { .. }
+            | Ask::Change { .. }
+            | Ask::Close { .. }
+            | Ask::Prepend { .. }
+            | Ask::Unwatch { .. } => false,
+        }
+    }
+}
+
+pub(super) fn start(news: Box<dyn Fn(LogNews) + Send>) -> io::Result<Door> {
+    let waiter = Waiter::new()?;
+    let waker = waiter.waker();
+    let inbox = Arc::new(Inbox::default());
+    let hub = Hub {
+        waiter,
+        inbox: Arc::clone(&inbox),
+        slots: BTreeMap::new(),
+        early: BTreeMap::new(),
+        watches: BTreeMap::new(),
+        troubled: BTreeSet::new(),
+        grown: BTreeMap::new(),
+        tools: Tools::new(news),
+    };
+    let thread = thread::Builder::new().name("log".to_owned()).stack_size(STACK).spawn(|| hub.run())?;
+    Ok(Door::new(inbox, waker, thread))
+}
+
+struct Hub {
+    waiter: Waiter,
+    inbox: Arc<Inbox>,
+    slots: BTreeMap<u32, Slot>,
+    /// What is to be written before a slot is opened.
+    early: BTreeMap<u32, Vec<(u8, Vec<u8>, u64)>>,
+    watches: BTreeMap<u32, Vec<LineWatch>>,
+    /// Slots with a file that takes nothing.
+    troubled: BTreeSet<u32>,
+    /// Pipes that were made larger, and when to look whether they still flood.
+    grown: BTreeMap<(u32, usize), Mono>,
+    tools: Tools,
+}
+
+struct Slot {
+    shared: Arc<SlotShared>,
+    sinks: Vec<Sink>,
+    flow: [Flow; 2],
+}
+
+/// How full a pipe has been.
+#[derive(Clone, Copy, Default)]
+struct Flow {
+    full: u8,
+    last_full: Mono,
+    /// The user may have no larger pipes now.
+    refused: bool,
+}
+
+impl Hub {
+    fn run(mut self) {
+        let mut wakes = Vec::new();
+        loop {
+            let deadline = self.deadline();
+            if let Err(e) = self.waiter.wait(deadline, &mut wakes) {
+                let text = format!("the log path cannot wait for output: {}; it tries again", in_words(&e));
+                (self.tools.news)(LogNews::Told { slot: ALL, level: Level::Error, text });
+                thread::sleep(Duration::from_secs(1));
+            }
+            self.tools.now = clock::mono();
+            if self.inbox.is_closed() {
+                return;
+            }
+            for wake in &wakes {
+                match *wake {
+                    Wake::Ready { token, closed, .. } => self.turn(slot_of(token), stream_of(token), closed),
+                    Wake::Called => self.answer(),
+                    Wake::Deadline => self.on_time(),
+                    Wake::ClockStepped => {}
+                }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        let retries = self.troubled.iter().filter_map(|s| self.slots.get(s));
+        let retries = retries.flat_map(|s| s.sinks.iter().filter_map(Sink::retry_at));
+        retries.chain(self.grown.values().copied()).min()
+    }
+
+    fn answer(&mut self) {
+        for ask in self.inbox.take() {
+            match ask {
+                Ask::Open { slot, shared, spec } => self.open(slot, shared, &spec),
+                Ask::Change { slot, spec } => self.change(slot, &spec),
+                Ask::Close { slot } => self.close(slot),
+                Ask::Prepend { slot, stream, bytes, dropped } => self.prepend(slot, stream, bytes, dropped),
+                Ask::Flush { slot, done } => {
+                    self.drain(slot);
+                    // Nobody may wait for it any more.
+                    let _ = done.send(());
+                }
+                Ask::Watch { slot, watch } => self.watches.entry(slot).or_default().push(*watch),
+                Ask::Unwatch { run } => self.forget_watches(|w| w.run == run),
+            }
+        }
+    }
+
+    fn open(&mut self, slot: u32, shared: Arc<SlotShared>, spec: &LogSpec) {
+        self.close(slot);
+        let sinks = lock(&shared.sinks).clone();
+        let sinks: Vec<Sink> =
+            sinks.into_iter().map(|s| Sink::open(slot, s, spec.rotate_size, &mut self.tools)).collect();
+        self.slots.insert(slot, Slot { shared: Arc::clone(&shared), sinks, flow: Default::default() });
+        for (stream, bytes, dropped) in self.early.remove(&slot).unwrap_or_default() {
+            self.prepend(slot, stream, bytes, dropped);
+        }
+        for (stream, source) in shared.sources.iter().enumerate() {
+            let Some(source) = source else { continue };
+            if let Err(e) = self.waiter.add(source.pipe.as_handle(), token(slot, stream), Interest::Read) {
+                let text = format!("its output cannot be waited for: {}", in_words(&e));
+                (self.tools.news)(LogNews::Told { slot, level: Level::Error, text });
+            }
+        }
+        self.note_trouble(slot);
+    }
+
+    fn change(&mut self, number: u32, spec: &LogSpec) {
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        let files = spec.files(slot.shared.sources[1].is_some());
+        let same = files.len() == slot.sinks.len()
+            && slot.sinks.iter().zip(&files).all(|(s, f)| s.shared.path == *f);
+        if same {
+            slot.sinks.iter_mut().for_each(|s| s.limit(spec.rotate_size, spec.keep));
+            return;
+        }
+        let tools = &mut self.tools;
+        let old: Vec<_> = slot.sinks.iter_mut().map(|s| s.give_up(tools)).collect();
+        let shared: Vec<_> = files.into_iter().map(|f| Arc::new(SinkShared::new(f, spec.keep))).collect();
+        let mut sinks: Vec<Sink> =
+            shared.iter().map(|s| Sink::open(number, Arc::clone(s), spec.rotate_size, tools)).collect();
+        *lock(&slot.shared.sinks) = shared;
+        // What the old file did not take goes into the new one.
+        let last = sinks.len() - 1;
+        for (i, (ring, dropped, why)) in old.into_iter().enumerate().filter_map(|(i, o)| Some((i, o?))) {
+            let sink = &mut sinks[i.min(last)];
+            sink.write(&ring, tools);
+            sink.note_dropped(dropped, &why, tools);
+        }
+        for mut old in std::mem::replace(&mut slot.sinks, sinks) {
+            old.finish(tools);
+        }
+        slot.shared.wake_followers();
+        self.note_trouble(number);
+    }
+
+    fn close(&mut self, number: u32) {
+        self.drain(number);
+        self.watches.remove(&number);
+        self.troubled.remove(&number);
+        self.grown.retain(|(slot, _), _| *slot != number);
+        let Some(mut slot) = self.slots.remove(&number) else { return };
+        for source in slot.shared.sources.iter().flatten() {
+            // It is gone already if its writers are.
+            let _ = self.waiter.remove(source.pipe.as_handle());
+        }
+        slot.sinks.iter_mut().for_each(|s| s.finish(&mut self.tools));
+        slot.shared.closed.store(true, Ordering::Release);
+        slot.shared.wake_followers();
+    }
+
+    fn prepend(&mut self, number: u32, stream: u8, bytes: Vec<u8>, dropped: u64) {
+        let Some(slot) = self.slots.get_mut(&number) else {
+            self.early.entry(number).or_default().push((stream, bytes, dropped));
+            return;
+        };
+        let last = slot.sinks.len() - 1;
+        let sink = &mut slot.sinks[usize::from(stream).min(last)];
+        sink.write(&bytes, &mut self.tools);
+        sink.note_dropped(dropped, "no daemon was there to write it", &mut self.tools);
+        slot.shared.wake_followers();
+        self.note_trouble(number);
+    }
+
+    /// All that is in the slot's pipes now.
+    fn drain(&mut self, number: u32) {
+        let Some(slot) = self.slots.get(&number) else { return };
+        let shared = Arc::clone(&slot.shared);
+        for (stream, source) in shared.sources.iter().enumerate() {
+            let Some(source) = source else { continue };
+            let end = source.moved() + pipe::available(source.pipe.as_handle()).unwrap_or(0) as u64;
+            while source.moved() < end {
+                match self.take(number, stream) {
+                    Took::Moved(..) => {}
+                    Took::Empty | Took::Ended => break,
+                }
+            }
+        }
+        shared.wake_followers();
+        self.note_trouble(number);
+    }
+
+    /// One pipe's turn.
+    fn turn(&mut self, number: u32, stream: usize, closed: bool) {
+        let mut moved = 0;
+        let took = loop {
+            match self.take(number, stream) {
+                Took::Moved(n, true) if moved + n < TURN => moved += n,
+                Took::Moved(n, more) => {
+                    moved += n;
+                    break Took::Moved(n, more);
+                }
+                other => break other,
+            }
+        };
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        if let (Took::Ended, _) | (Took::Empty, true) = (took, closed)
+            && let Some(source) = &slot.shared.sources[stream]
+        {
+            // Nobody can write into it any more, and it would be told for ever.
+            let _ = self.waiter.remove(source.pipe.as_handle());
+        }
+        if moved > 0 {
+            slot.shared.wake_followers();
+        }
+        if moved >= FULL || slot.flow[stream].full > 0 {
+            self.follow_flow(number, stream, moved);
+        }
+        self.note_trouble(number);
+    }
+
+    fn take(&mut self, number: u32, stream: usize) -> Took {
+        let Some(slot) = self.slots.get_mut(&number) else { return Took::Empty };
+        let Some(source) = &slot.shared.sources[stream] else { return Took::Empty };
+        let last = slot.sinks.len() - 1;
+        let sink = &mut slot.sinks[stream.min(last)];
+        let Some(watches) = self.watches.get_mut(&number) else {
+            return sink.take(source, &mut self.tools, None);
+        };
+        let mut at = source.moved();
+        let mut matched = Vec::new();
+        let mut seen = |bytes: &[u8]| {
+            let hits = watches.iter_mut().filter_map(|w| w.feed(stream, at, bytes).then_some(w.run));
+            matched.extend(hits);
+            at += bytes.len() as u64;
+        };
+        let took = sink.take(source, &mut self.tools, Some(&mut seen));
+        matched.dedup();
+        for run in matched {
+            self.forget_watches(|w| w.run == run);
+            (self.tools.news)(LogNews::Matched { run });
+        }
+        took
+    }
+
+    fn forget_watches(&mut self, which: impl Fn(&LineWatch) -> bool) {
+        self.watches.retain(|_, watches| {
+            watches.retain(|w| !which(w));
+            !watches.is_empty()
+        });
+    }
+
+    fn note_trouble(&mut self, number: u32) {
+        let Some(slot) = self.slots.get(&number) else { return };
+        if slot.sinks.iter().any(|s| s.retry_at().is_some()) {
+            self.troubled.insert(number);
+        } else if !self.troubled.is_empty() {
+            self.troubled.remove(&number);
+        }
+    }
+
+    /// Makes the pipe of a flooding service larger: fewer and larger moves.
+    fn follow_flow(&mut self, number: u32, stream: usize, moved: usize) {
+        let now = self.tools.now;
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        let flow = &mut slot.flow[stream];
+        if moved < FULL {
+            flow.full = 0;
+            return;
+        }
+        flow.full = flow.full.saturating_add(1);
+        flow.last_full = now;
+        if flow.full < FLOOD || flow.refused || self.grown.contains_key(&(number, stream)) {
+            return;
+        }
+        let Some(source) = &slot.shared.sources[stream] else { return };
+        match pipe::set_capacity(source.pipe.as_handle(), LARGEST_PIPE) {
+            Ok(_) => {
+                self.grown.insert((number, stream), now + QUIET);
+            }
+            // An unprivileged user has a limited number of pages in pipes (pipe(7)).
+            Err(_) => flow.refused = true,
+        }
+    }
+
+    fn on_time(&mut self) {
+        let now = self.tools.now;
+        for number in std::mem::take(&mut self.troubled) {
+            let Some(slot) = self.slots.get_mut(&number) else { continue };
+            for sink in slot.sinks.iter_mut().filter(|s| s.retry_at().is_some_and(|at| at <= now)) {
+                sink.revive(&mut self.tools);
+            }
+            slot.shared.wake_followers();
+            self.note_trouble(number);
+        }
+        let due: Vec<_> = self.grown.iter().filter(|(_, at)| **at <= now).map(|(key, _)| *key).collect();
+        for (number, stream) in due {
+            self.calm(number, stream);
+        }
+    }
+
+    /// Makes a pipe small again, or looks at it later.
+    fn calm(&mut self, number: u32, stream: usize) {
+        self.grown.remove(&(number, stream));
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        let quiet_at = slot.flow[stream].last_full + QUIET;
+        let Some(source) = &slot.shared.sources[stream] else { return };
+        // What is in it may not fit; then it floods again.
+        let small = || pipe::set_capacity(source.pipe.as_handle(), SMALL_PIPE).is_ok();
+        if quiet_at > self.tools.now || !small() {
+            self.grown.insert((number, stream), quiet_at.max(self.tools.now + QUIET));
+        } else {
+            slot.flow[stream] = Flow::default();
+        }
+    }
+}
+
+fn token(slot: u32, stream: usize) -> u64 {
+    u64::from(slot) * 2 + stream as u64
+}
+
+fn slot_of(token: u64) -> u32 {
+    u32::try_from(token / 2).unwrap_or(u32::MAX)
+}
+
+fn stream_of(token: u64) -> usize {
+    usize::from(token % 2 == 1)
+}

@@ -1,0 +1,564 @@
+//! One file of a service's output: where to cut it, putting it aside, and what happens while it takes nothing.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepwell_core::Mono;
+use keepwell_core::event::Level;
+use keepwell_os::pipe::{self, SinkKind};
+use keepwell_os::{AsHandle, Handle};
+
+use super::index::{self, Index};
+use super::shared::{SinkShared, SourceShared};
+use super::{LogNews, NOTE, RING, RINGS, WINDOW, in_words};
+
+/// Most bytes that are moved by one call: the largest pipe that a user may make.
+pub(super) const LARGEST_PIPE: usize = 1 << 20;
+/// A file that takes nothing is tried again after this long.
+const RETRY: Duration = Duration::from_secs(1);
+/// The same for one that cannot hold a log at all, where the time doubles up to this.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// How often it is asked whether the open file still is the one of that name, while there is output.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What all sinks use, one at a time.
+pub(super) struct Tools {
+    /// Where what is in a pipe is looked at before it is moved.
+    scratch: Option<(Handle, Handle)>,
+    buffer: Vec<u8>,
+    /// Bytes in all rings.
+    rings: usize,
+    pub(super) now: Mono,
+    pub(super) news: Box<dyn Fn(LogNews) + Send>,
+}
+
+impl Tools {
+    pub(super) fn new(news: Box<dyn Fn(LogNews) + Send>) -> Tools {
+        Tools { scratch: None, buffer: Vec::new(), rings: 0, now: Mono(0), news }
+    }
+
+    fn tell(&self, slot: u32, level: Level, text: String) {
+        (self.news)(LogNews::Told { slot, level, text });
+    }
+
+    fn buffer(&mut self, size: usize) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(size.max(buffer.len()), 0);
+        buffer
+    }
+
+    /// What is first in the pipe, without taking it out.
+    fn peek(&mut self, source: &SourceShared, len: usize) -> io::Result<Vec<u8>> {
+        let mut seen = self.buffer(len);
+        if self.scratch.is_none() {
+            let (read, write) = pipe::pipe()?;
+            // As many pieces as the source may have; where that is too much, less is seen at once.
+            let _ = pipe::set_capacity(read.as_handle(), LARGEST_PIPE);
+            self.scratch = Some((read, write));
+        }
+        let Some((read, write)) = &self.scratch else { return Err(io::ErrorKind::NotFound.into()) };
+        let copied = pipe::tee(source.pipe.as_handle(), write.as_handle(), len)?;
+        let mut n = 0;
+        while n < copied {
+            match pipe::read(read.as_handle(), &mut seen[n..copied])? {
+                0 => break,
+                more => n += more,
+            }
+        }
+        seen.truncate(n);
+        Ok(seen)
+    }
+}
+
+/// What one step did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Took {
+    /// So many bytes; and whether there are likely more.
+    Moved(usize, bool),
+    /// The pipe is empty.
+    Empty,
+    /// And nobody can write into it any more.
+    Ended,
+}
+
+/// How far the next step goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Plan {
+    /// Up to so many bytes.
+    Upto(usize),
+    /// Exactly so many, and then the file is put aside.
+    Cut(usize),
+    /// The pipe is empty.
+    Nothing,
+}
+
+/// See the module.
+pub(super) struct Sink {
+    pub(super) shared: Arc<SinkShared>,
+    slot: u32,
+    rotate_size: u64,
+    /// Where this file is cut: its size, or further on where it could not be put aside.
+    rotate_at: u64,
+    file: Option<File>,
+    kind: SinkKind,
+    /// This file takes no splice.
+    copying: bool,
+    offset: u64,
+    looked: Mono,
+    index: Index,
+    trouble: Option<Box<Trouble>>,
+}
+
+/// A file that takes nothing, and what was to be written.
+struct Trouble {
+    ring: Vec<u8>,
+    /// Came after the ring was full.
+    dropped: u64,
+    why: String,
+    retry_at: Mono,
+    wait: Duration,
+}
+
+impl Sink {
+    /// Opens the file, at its end.
+    pub(super) fn open(slot: u32, shared: Arc<SinkShared>, rotate_size: u64, tools: &mut Tools) -> Sink {
+        let mut sink = Sink {
+            shared,
+            slot,
+            rotate_size,
+            rotate_at: rotate_size,
+            file: None,
+            kind: SinkKind::Regular,
+            copying: false,
+            offset: 0,
+            looked: tools.now,
+            index: Index::default(),
+            trouble: None,
+        };
+        if let Err(e) = sink.open_file() {
+            sink.enter(&e, tools);
+        }
+        sink.shared.state().began = sink.offset;
+        sink
+    }
+
+    /// Other limits for the same file.
+    pub(super) fn limit(&mut self, rotate_size: u64, keep: u32) {
+        self.rotate_size = rotate_size;
+        self.rotate_at = rotate_size;
+        self.shared.state().keep = keep;
+    }
+
+    /// When it wants to be revived.
+    pub(super) fn retry_at(&self) -> Option<Mono> {
+        self.trouble.as_ref().map(|t| t.retry_at)
+    }
+
+    /// One step from a pipe into the file, or into the ring. `seen` is shown every byte.
+    pub(super) fn take(
+        &mut self,
+        source: &SourceShared,
+        tools: &mut Tools,
+        mut seen: Option<&mut dyn FnMut(&[u8])>,
+    ) -> Took {
+        if self.trouble.is_none() {
+            self.look(tools);
+        }
+        // A device keeps nothing to read back from.
+        if self.trouble.is_some() || self.copying || (self.kind == SinkKind::Device && seen.is_some()) {
+            return self.take_copying(source, tools, seen);
+        }
+        let plan = self.plan(source, tools);
+        let (len, cut) = match plan {
+            Plan::Nothing => return Took::Empty,
+            Plan::Cut(0) => {
+                self.put_aside(tools);
+                return Took::Moved(0, true);
+            }
+            Plan::Cut(len) => (len, true),
+            Plan::Upto(len) => (len, false),
+        };
+        let Some(file) = &self.file else { return Took::Empty };
+        let moved = source.taking(
+            || pipe::move_to_file(source.pipe.as_handle(), file, self.offset, len),
+            |moved| moved.as_ref().map_or(0, |n| *n as u64),
+        );
+        match moved {
+            Ok(0) => Took::Ended,
+            Ok(n) => {
+                if let Some(seen) = &mut seen {
+                    show(file, self.offset, n, tools, seen);
+                }
+                self.wrote(n, tools);
+                if cut && n == len {
+                    self.put_aside(tools);
+                }
+                Took::Moved(n, n == len || n >= WINDOW / 4)
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Took::Empty,
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                self.copying = true;
+                self.take_copying(source, tools, seen)
+            }
+            Err(e) => {
+                self.enter(&e, tools);
+                self.take_copying(source, tools, seen)
+            }
+        }
+    }
+
+    /// The same through memory: for files that take no splice, and for those that take nothing.
+    fn take_copying(
+        &mut self,
+        source: &SourceShared,
+        tools: &mut Tools,
+        seen: Option<&mut dyn FnMut(&[u8])>,
+    ) -> Took {
+        let mut buffer = tools.buffer(WINDOW);
+        let read = source.taking(
+            || pipe::read(source.pipe.as_handle(), &mut buffer[..WINDOW]),
+            |read| read.as_ref().map_or(0, |n| *n as u64),
+        );
+        let took = match read {
+            Ok(0) => Took::Ended,
+            Ok(n) => {
+                if let Some(seen) = seen {
+                    seen(&buffer[..n]);
+                }
+                self.write(&buffer[..n], tools);
+                Took::Moved(n, n == WINDOW)
+            }
+            Err(_) => Took::Empty,
+        };
+        tools.buffer = buffer;
+        took
+    }
+
+    /// Writes bytes from memory, or keeps them in the ring.
+    pub(super) fn write(&mut self, mut bytes: &[u8], tools: &mut Tools) {
+        while !bytes.is_empty() && self.trouble.is_none() {
+            match self.write_some(bytes, tools) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) => self.enter(&e, tools),
+            }
+        }
+        if let Some(trouble) = &mut self.trouble {
+            trouble.keep(bytes, tools);
+        }
+    }
+
+    /// A line of keepwell's own.
+    pub(super) fn note_dropped(&mut self, dropped: u64, why: &str, tools: &mut Tools) {
+        if dropped == 0 {
+            return;
+        }
+        if let Some(trouble) = &mut self.trouble {
+            trouble.dropped += dropped;
+        } else {
+            let note = self.note(dropped, why);
+            self.write(&note, tools);
+        }
+    }
+
+    /// Tries again to write what was kept. Gives whether all is well again.
+    pub(super) fn revive(&mut self, tools: &mut Tools) -> bool {
+        let Some(mut trouble) = self.trouble.take() else { return true };
+        match self.write_kept(&mut trouble, tools) {
+            Ok(()) => {
+                let text = match trouble.dropped {
+                    0 => format!(
+                        "its output is written to {} again; nothing was lost",
+                        self.shared.path.display()
+                    ),
+                    n => format!(
+                        "its output is written to {} again; {n} bytes were dropped",
+                        self.shared.path.display()
+                    ),
+                };
+                let level = if trouble.dropped == 0 { Level::Info } else { Level::Warn };
+                tools.tell(self.slot, level, text);
+                // The last line may have ended a file whose successor cannot be opened.
+                self.trouble.is_none()
+            }
+            Err(e) => {
+                trouble.again(&e, tools.now);
+                self.trouble = Some(trouble);
+                false
+            }
+        }
+    }
+
+    /// Nothing more will come.
+    pub(super) fn finish(&mut self, tools: &mut Tools) {
+        if let Some((ring, dropped, why)) = self.give_up(tools) {
+            let lost = ring.len() as u64 + dropped;
+            let text =
+                format!("{lost} bytes of its output were lost: {} ({why})", self.shared.path.display());
+            tools.tell(self.slot, Level::Error, text);
+        }
+        self.shared.state().finished = true;
+    }
+
+    /// What could not be written, for another file.
+    pub(super) fn give_up(&mut self, tools: &mut Tools) -> Option<(Vec<u8>, u64, String)> {
+        if self.revive(tools) {
+            return None;
+        }
+        let trouble = self.trouble.take()?;
+        tools.rings -= trouble.ring.len();
+        Some((trouble.ring, trouble.dropped, trouble.why))
+    }
+
+    fn open_file(&mut self) -> io::Result<()> {
+        let (file, kind) = pipe::open_sink(&self.shared.path)?;
+        self.offset = if kind == SinkKind::Regular { file.metadata()?.len() } else { 0 };
+        self.file = Some(file);
+        self.kind = kind;
+        self.index.begin();
+        Ok(())
+    }
+
+    fn wrote(&mut self, n: usize, tools: &Tools) {
+        if self.kind == SinkKind::Regular {
+            self.index.wrote(&self.shared.path, self.offset, tools.now);
+            self.offset += n as u64;
+        }
+    }
+
+    /// Room until the cut.
+    fn left(&self) -> u64 {
+        match self.kind {
+            SinkKind::Regular if self.rotate_size > 0 => self.rotate_at.saturating_sub(self.offset),
+            SinkKind::Regular | SinkKind::Device => u64::MAX,
+        }
+    }
+
+    fn plan(&self, source: &SourceShared, tools: &mut Tools) -> Plan {
+        let left = self.left();
+        if left >= LARGEST_PIPE as u64 {
+            return Plan::Upto(LARGEST_PIPE);
+        }
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let waiting = pipe::available(source.pipe.as_handle()).unwrap_or(0);
+        if waiting == 0 {
+            return Plan::Nothing;
+        }
+        if waiting <= left {
+            return Plan::Upto(waiting);
+        }
+        if left > WINDOW {
+            return Plan::Upto(left - WINDOW);
+        }
+        // Where it cannot be looked at (no descriptors), the file grows on; a line is worth more than a size.
+        let Ok(window) = tools.peek(source, waiting.min(left + WINDOW)) else { return Plan::Upto(waiting) };
+        let plan = match self.cut(&window, left) {
+            Some(cut) => Plan::Cut(cut),
+            None => Plan::Upto(window.len().max(1)),
+        };
+        tools.buffer = window;
+        plan
+    }
+
+    /// Where in `window`, the next bytes, the file ends; none if all of them go into it.
+    fn cut(&self, window: &[u8], left: usize) -> Option<usize> {
+        if window.len() <= left {
+            return None;
+        }
+        if let Some(end) = window[..left].iter().rposition(|b| *b == b'\n') {
+            return Some(end + 1);
+        }
+        if self.offset > 0 && self.ends_line() {
+            return Some(0);
+        }
+        if let Some(end) = window[left..].iter().position(|b| *b == b'\n') {
+            return Some(left + end + 1);
+        }
+        let beyond = self.offset.saturating_add(window.len() as u64).saturating_sub(self.rotate_at);
+        (beyond >= WINDOW as u64).then_some(window.len())
+    }
+
+    /// Whether the next byte begins a line.
+    fn ends_line(&self) -> bool {
+        let mut last = [b'\n'];
+        if let (Some(file), Some(at), SinkKind::Regular) = (&self.file, self.offset.checked_sub(1), self.kind)
+        {
+            // What cannot be read is taken for a line; at worst a note stands within one.
+            let _ = pipe::read_at(file, &mut last, at);
+        }
+        last == [b'\n']
+    }
+
+    fn write_some(&mut self, bytes: &[u8], tools: &mut Tools) -> io::Result<usize> {
+        if self.file.is_none() {
+            self.open_file()?;
+        }
+        let left = usize::try_from(self.left()).unwrap_or(usize::MAX);
+        let mut len = bytes.len();
+        let mut cut = false;
+        if len > left {
+            let window = &bytes[..len.min(left.saturating_add(WINDOW))];
+            (len, cut) = self.cut(window, left).map_or((window.len(), false), |at| (at, true));
+        }
+        if len > 0 {
+            let Some(file) = &self.file else { return Ok(0) };
+            let n = pipe::write_at(file, &bytes[..len], self.offset)?;
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.wrote(n, tools);
+            cut &= n == len;
+            len = n;
+        }
+        if cut {
+            self.put_aside(tools);
+        }
+        Ok(len)
+    }
+
+    fn write_kept(&mut self, trouble: &mut Trouble, tools: &mut Tools) -> io::Result<()> {
+        if self.file.is_none() {
+            self.open_file()?;
+        }
+        while !trouble.ring.is_empty() {
+            let n = self.write_some(&trouble.ring, tools)?;
+            trouble.ring.drain(..n);
+            tools.rings -= n;
+            if let Some(again) = self.trouble.take() {
+                return Err(io::Error::other(again.why));
+            }
+        }
+        let note = if trouble.dropped == 0 { Vec::new() } else { self.note(trouble.dropped, &trouble.why) };
+        let mut rest = note.as_slice();
+        while !rest.is_empty() {
+            let n = self.write_some(rest, tools)?;
+            rest = &rest[n..];
+        }
+        Ok(())
+    }
+
+    fn note(&self, dropped: u64, why: &str) -> Vec<u8> {
+        let begin = if self.ends_line() { "" } else { "\n" };
+        format!("{begin}{NOTE}{dropped} bytes of output were dropped here: {why}\n").into_bytes()
+    }
+
+    /// Once a second, while there is output: is the file of this name still ours, and as long as we left it?
+    fn look(&mut self, tools: &mut Tools) {
+        if tools.now < self.looked + LOOK {
+            return;
+        }
+        self.looked = tools.now;
+        let Some(file) = &self.file else { return };
+        if !pipe::is_same_file(file, &self.shared.path) {
+            self.file = None;
+            self.shared.state().generation += 1;
+            if let Err(e) = self.open_file() {
+                self.enter(&e, tools);
+            }
+        } else if let (Ok(found), SinkKind::Regular) = (file.metadata(), self.kind) {
+            self.offset = self.offset.min(found.len());
+        }
+    }
+
+    /// Gives the file its next name and begins another.
+    fn put_aside(&mut self, tools: &mut Tools) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        if let Err(e) = shift(&shared, state.keep) {
+            // The lines matter more than the size: it grows on, and is tried again later.
+            self.rotate_at = self.offset + self.rotate_size.max(LARGEST_PIPE as u64);
+            let text = format!("{} cannot be rotated and grows on: {}", shared.path.display(), in_words(&e));
+            tools.tell(self.slot, Level::Warn, text);
+            return;
+        }
+        state.generation += 1;
+        self.file = None;
+        self.offset = 0;
+        self.rotate_at = self.rotate_size;
+        let opened = self.open_file();
+        drop(state);
+        if let Err(e) = opened {
+            self.enter(&e, tools);
+        }
+    }
+
+    /// From now on the ring, until a retry succeeds.
+    fn enter(&mut self, error: &io::Error, tools: &mut Tools) {
+        let why = in_words(error);
+        let text = format!(
+            "its output cannot be written to {}: {why}; it is kept in memory up to 1 MiB, then dropped and counted",
+            self.shared.path.display()
+        );
+        tools.tell(self.slot, Level::Warn, text);
+        let mut trouble = Trouble { ring: Vec::new(), dropped: 0, why, retry_at: tools.now, wait: RETRY };
+        trouble.again(error, tools.now);
+        self.trouble = Some(Box::new(trouble));
+    }
+}
+
+impl Trouble {
+    /// Once something was dropped all that follows is, so that the note stands at its place.
+    fn keep(&mut self, bytes: &[u8], tools: &mut Tools) {
+        let room = (RING - self.ring.len()).min(RINGS.saturating_sub(tools.rings));
+        let kept = if self.dropped == 0 { &bytes[..bytes.len().min(room)] } else { &[] };
+        self.ring.extend_from_slice(kept);
+        tools.rings += kept.len();
+        self.dropped += (bytes.len() - kept.len()) as u64;
+    }
+
+    fn again(&mut self, error: &io::Error, now: Mono) {
+        self.retry_at = now + self.wait;
+        // A folder or a FIFO does not become a file by itself; a full disk may have room any moment.
+        if error.kind() == io::ErrorKind::InvalidInput {
+            self.wait = (self.wait * 2).min(LONGEST_RETRY);
+        }
+    }
+}
+
+/// Reads back what was just written.
+fn show(file: &File, mut offset: u64, mut len: usize, tools: &mut Tools, seen: &mut dyn FnMut(&[u8])) {
+    let mut buffer = tools.buffer(WINDOW);
+    while len > 0 {
+        let room = len.min(WINDOW);
+        let Ok(n @ 1..) = pipe::read_at(file, &mut buffer[..room], offset) else { break };
+        seen(&buffer[..n]);
+        offset += n as u64;
+        len -= n;
+    }
+    tools.buffer = buffer;
+}
+
+/// `file` → `file.1` → … → `file.keep`, each with its index. From the oldest on, so that a kill in between only leaves a
+/// gap.
+fn shift(shared: &SinkShared, keep: u32) -> io::Result<()> {
+    let keep = u64::from(keep);
+    for n in (0..keep).rev() {
+        let (from, to) = (shared.aside(n), shared.aside(n + 1));
+        match fs::rename(&from, &to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+            Ok(()) => rename_index(&from, &to),
+        }
+    }
+    if keep == 0 {
+        fs::remove_file(&shared.path)?;
+        let _ = fs::remove_file(index::path_of(&shared.path));
+    }
+    // Left over from a time when more were kept.
+    let mut beyond = keep + 1;
+    while fs::remove_file(shared.aside(beyond)).is_ok() {
+        let _ = fs::remove_file(index::path_of(&shared.aside(beyond)));
+        beyond += 1;
+    }
+    Ok(())
+}
+
+fn rename_index(from: &PathBuf, to: &PathBuf) {
+    let (from, to) = (index::path_of(from), index::path_of(to));
+    if fs::rename(&from, &to).is_err() {
+        // Without one of its own the file must not get that of its predecessor.
+        let _ = fs::remove_file(to);
+    }
+}
