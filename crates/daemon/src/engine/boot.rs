@@ -176,7 +176,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let api = ApiState::new(
         handle.clone(),
         opened.store.clone(),
-        LogFiles(log.clone()),
+        Arc::new(LogFiles(log.clone())),
         events.clone(),
         access.clone(),
     );

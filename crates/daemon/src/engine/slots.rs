@@ -42,8 +42,7 @@ impl Slots {
         self.by_id.get(id).map(|s| s.number)
     }
 
-    pub(super) fn owner(&self, number: Option<u32>) -> Option<&ServiceId> {
-        let number = number?;
+    pub(super) fn owner(&self, number: u32) -> Option<&ServiceId> {
         self.by_id.iter().find(|(_, s)| s.number == number).map(|(id, _)| id)
     }
 
