@@ -1,6 +1,7 @@
 //! All that keepwell asks of the operating system, alike on every one. `linux/` and (later) `windows/` hold the same
 //! files with the same functions; nothing above this crate knows which it is on.
 
+pub mod host;
 pub mod types;
 
 pub use types::*;

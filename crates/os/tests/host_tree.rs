@@ -207,14 +207,16 @@ fn a_process_knows_its_tree() {
 
 #[test]
 fn a_signal_never_reaches_a_process_that_came_later() {
-    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-    let now = process::look(child.id()).unwrap();
-    let earlier = process::Process { started: now.started - 1, ..now };
-    process::signal(&earlier, libc::SIGKILL);
-    std::thread::sleep(Duration::from_millis(20));
-    assert!(child.try_wait().unwrap().is_none());
-    process::signal(&now, libc::SIGKILL);
-    child.wait().unwrap();
+    for faults in [Faults::default(), Faults::all(libc::ENOSYS)] {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let now = process::look(child.id()).unwrap();
+        let earlier = process::Process { started: now.started - 1, ..now };
+        process::signal(&earlier, libc::SIGKILL, faults);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(child.try_wait().unwrap().is_none());
+        process::signal(&now, libc::SIGKILL, faults);
+        child.wait().unwrap();
+    }
 }
 
 #[test]

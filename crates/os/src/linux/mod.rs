@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod errors;
 pub mod files;
+mod host;
 pub mod identity;
 pub mod ipc;
 pub mod limits;
@@ -15,8 +16,10 @@ pub mod signals;
 pub mod spawn;
 pub mod stop;
 pub mod tree;
+pub mod voice;
 pub mod wait;
 pub mod watch;
 
+pub use host::LinuxHost as SystemHost;
 pub use errors::is_shortage;
 pub use ipc::{AsHandle, BorrowedHandle, Handle};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use keepwell_core::Mono;
 
 use super::super::clock;
+use super::super::spawn::Faults;
 use super::cgroup::collect_pids;
 use super::layout::Layout;
 use super::process::{self, Process};
@@ -72,7 +73,7 @@ fn end(guardian: &str, folders: &[PathBuf]) -> usize {
             // Where there is no group to kill, the processes are found below.
             let _ = kill_folder(folder);
         }
-        process::kill_until_none(20, || alive(guardian, folders));
+        process::kill_until_none(20, Faults::default(), || alive(guardian, folders));
         let left = alive(guardian, folders).len();
         if left == 0 || clock::mono() > limit {
             return left;

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::super::ipc::check;
+use super::super::spawn::Faults;
 use super::super::stop;
 use super::MARK;
 
@@ -114,28 +115,29 @@ pub fn descends_from(pid: u32, ancestor: u32) -> bool {
 
 /// Sends a signal to exactly this process; nothing if it is gone. With a pidfd (Linux 5.3) there is no gap between
 /// looking and sending; without, it is as small as it can be.
-pub fn signal(process: &Process, number: i32) {
-    let held = pidfd(process.pid);
+pub fn signal(process: &Process, number: i32, faults: Faults) {
+    let held = faults.pidfd.map_or_else(|| pidfd(process.pid), |e| Err(io::Error::from_raw_os_error(e)));
     let still = look(process.pid).is_some_and(|now| now.started == process.started);
     if !still {
         return;
     }
     match held {
-        Ok(fd) => {
-            // SAFETY: an open pidfd; no siginfo.
-            unsafe {
-                libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), number, std::ptr::null::<u8>(), 0)
-            };
-        }
-        Err(_) => {
-            let _ = stop::signal(process.pid, number);
-        }
+        Ok(fd) => signal_held(&fd, number),
+        Err(_) => drop(stop::signal(process.pid, number)),
     }
+}
+
+/// Sends a signal to the process of a pidfd; nothing if it is gone.
+pub fn signal_held(pidfd: &OwnedFd, number: i32) {
+    // SAFETY: an open pidfd; no siginfo.
+    unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), number, std::ptr::null::<u8>(), 0)
+    };
 }
 
 /// Kills all of `find`'s processes, until it finds none or has tried `rounds` times. They are stopped first, so that none
 /// can fork away from under the signals. Returns how many were hit.
-pub fn kill_until_none(rounds: u32, mut find: impl FnMut() -> Vec<Process>) -> usize {
+pub fn kill_until_none(rounds: u32, faults: Faults, mut find: impl FnMut() -> Vec<Process>) -> usize {
     let mut hit = BTreeSet::new();
     for _ in 0..rounds {
         let fresh: Vec<_> = find().into_iter().filter(|p| !p.zombie && !hit.contains(p)).collect();
@@ -143,12 +145,12 @@ pub fn kill_until_none(rounds: u32, mut find: impl FnMut() -> Vec<Process>) -> u
             break;
         }
         for process in &fresh {
-            signal(process, libc::SIGSTOP);
+            signal(process, libc::SIGSTOP, faults);
             hit.insert(*process);
         }
     }
     for process in &hit {
-        signal(process, libc::SIGKILL);
+        signal(process, libc::SIGKILL, faults);
     }
     hit.len()
 }
