@@ -1,0 +1,194 @@
+//! `keepwell run`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use keepwell_daemon::options::Options;
+
+use super::Context;
+use crate::failure::{Failure, Result, io_words};
+use crate::hold::{Hold, ViewStyle, hold};
+use crate::locate::Scope;
+
+/// Guard one program with no file at all, and exit with its code (128 + signal)
+///
+/// Its output is passed through. Ctrl+C stops it, and all that it started; a second Ctrl+C ends it at once.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  keepwell run -- ./server --port 8080
+  keepwell run --restart on-failure -- ./server
+  keepwell run --restart always --ready http://127.0.0.1:8080/health -- ./server
+  keepwell run --env RUST_LOG=debug --name server -- ./server")]
+pub(crate) struct Run {
+    /// Which ends are followed by a restart
+    #[arg(long, value_enum, default_value_t = Restart::Never)]
+    restart: Restart,
+    /// It is ready when this answers: http://…, tcp://HOST:PORT, unix:PATH, or notify for sd_notify
+    #[arg(long, value_name = "CHECK")]
+    ready: Option<String>,
+    /// Set a variable in its environment; may be given several times
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// What it is called in messages; otherwise its program's name
+    #[arg(long)]
+    name: Option<String>,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    command: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Restart {
+    /// None
+    Never,
+    /// Those that were no success
+    OnFailure,
+    /// All
+    Always,
+}
+
+fn variable(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` should look like NAME=VALUE")),
+    }
+}
+
+impl Run {
+    pub(crate) fn run(self, cx: &Context) -> Result<i32> {
+        let base = crate::locate::Surroundings::here()?.cwd;
+        let name = self.service_name();
+        let folder = Folder::make()?;
+        let options = Options {
+            config: None,
+            inline: Some(self.config(&name, &folder.0)),
+            base,
+            state_dir: folder.0.clone(),
+            scope: Scope::Project.name().into(),
+            clear_desired: false,
+            single: true,
+        };
+        hold(cx, Hold { options, view: Some(ViewStyle::Through) })
+    }
+
+    /// The program's file name with what no service name may hold left out.
+    fn service_name(&self) -> String {
+        let program = self.command.first().map(Path::new).and_then(Path::file_name);
+        let given =
+            self.name.clone().unwrap_or_else(|| program.unwrap_or_default().to_string_lossy().into_owned());
+        let name: String = given
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+            .collect();
+        let name = name.trim_matches(['-', '.', '_']);
+        if name.is_empty() { "program".to_owned() } else { name.to_owned() }
+    }
+
+    /// The same configuration that a file would hold.
+    fn config(&self, name: &str, state: &Path) -> String {
+        let command: Vec<String> = self.command.iter().map(|a| literal(a)).collect();
+        let policy = match self.restart {
+            Restart::Never => "never",
+            Restart::OnFailure => "on-failure",
+            Restart::Always => "always",
+        };
+        // Apart, so that each goes on to the stream that it came from.
+        let errors = state.join("logs").join(format!("{name}.err.log"));
+        let mut text = format!("[services.{}]\ncommand = [{}]\n", quoted(name), command.join(", "));
+        text += &format!("restart = {{ policy = \"{policy}\" }}\n");
+        text += &format!("log = {{ stderr_file = {} }}\n", literal(&errors.display().to_string()));
+        if let Some(ready) = &self.ready {
+            text += &format!("ready = {}\n", literal(ready));
+        }
+        if !self.env.is_empty() {
+            let vars: Vec<String> =
+                self.env.iter().map(|(k, v)| format!("{} = {}", quoted(k), literal(v))).collect();
+            text += &format!("env = {{ {} }}\n", vars.join(", "));
+        }
+        text
+    }
+}
+
+/// Text that stays as it is: `$` would begin a name to fill in.
+fn literal(text: &str) -> String {
+    quoted(&text.replace('$', "$$"))
+}
+
+/// A basic string (<https://toml.io/en/v1.0.0#string>).
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A state folder for as long as the program runs.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Self> {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
+        let base = runtime.unwrap_or_else(std::env::temp_dir);
+        let path = base.join(format!("keepwell-run-{}", std::process::id()));
+        // What lies there is of a process that had the same number and is gone. Somebody else's cannot be removed, and
+        // then making it fails.
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).map_err(|e| {
+            Failure::failed(format!("the folder {} cannot be made: {}", path.display(), io_words(&e)))
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(command: &[&str]) -> Run {
+        Run {
+            restart: Restart::OnFailure,
+            ready: Some("http://127.0.0.1:8080/".into()),
+            env: vec![("A".into(), "$HOME \"x\"".into())],
+            name: None,
+            command: command.iter().map(|c| (*c).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn names_come_from_programs() {
+        assert_eq!(run(&["/usr/bin/python3", "x"]).service_name(), "python3");
+        assert_eq!(run(&["./my server!"]).service_name(), "my-server");
+        assert_eq!(run(&["/"]).service_name(), "program");
+    }
+
+    #[test]
+    fn the_configuration_means_what_was_typed() {
+        insta::assert_snapshot!(run(&["sh", "-c", "echo \"$HOME\"\n\\"]).config("sh", Path::new("/tmp/s")), @r#"
+        [services."sh"]
+        command = ["sh", "-c", "echo \"$$HOME\"\u000A\\"]
+        restart = { policy = "on-failure" }
+        log = { stderr_file = "/tmp/s/logs/sh.err.log" }
+        ready = "http://127.0.0.1:8080/"
+        env = { "A" = "$$HOME \"x\"" }
+        "#);
+    }
+
+    #[test]
+    fn variables_have_a_name() {
+        assert_eq!(variable("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert!(variable("A").is_err() && variable("=b").is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! `keepwell up --detach`: an anchor in the background, and a wait until it can be left alone.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use keepwell_daemon::options::Options;
+use keepwell_sdk::exit;
+use keepwell_sdk::wire::{Info, Status};
+use tokio::time::{Instant, sleep};
+
+use crate::command::{Context, wait_for};
+use crate::failure::{Failure, Result, io_words};
+use crate::guardian::{Guardian, socket_in};
+use crate::hold::state_folder;
+use crate::locate::Place;
+use crate::output::events::Lines;
+use crate::output::{self, human, talk};
+use crate::wait::{INTERRUPTED, Telling, Wait, Wanted};
+use keepwell_sdk::client::EventQuery;
+
+/// How often it is tried whether the daemon answers, until it does.
+const RETRY: Duration = Duration::from_millis(10);
+/// What the anchor says when it ends; in the state folder.
+const LAST_WORDS: &str = "anchor.log";
+
+/// Starts it, shows how it comes up, and leaves it running whatever comes of that.
+///
+/// # Errors
+/// When it ended at once; when something is not up, by name; when the time is over.
+pub(crate) fn detach(cx: &Context, options: &Options, timeout: Duration, telling: Telling) -> Result<i32> {
+    state_folder(&options.state_dir)?;
+    let path = options.state_dir.join(LAST_WORDS);
+    let unusable = |e: std::io::Error| {
+        Failure::failed(format!("{} cannot be written: {}", path.display(), io_words(&e)))
+    };
+    let mut words = keepwell_os::files::open_private(&path).map_err(unusable)?;
+    let told = words.seek(SeekFrom::End(0)).map_err(unusable)?;
+    let child = launch(options, words.try_clone().map_err(unusable)?)?;
+    wait_for(come_up(cx, options, timeout, telling, Background { child, words, told }))
+}
+
+/// The anchor while it is still a child of ours.
+struct Background {
+    child: Child,
+    words: File,
+    /// Where its words begin; what stands before is from earlier ones.
+    told: u64,
+}
+
+fn launch(options: &Options, words: File) -> Result<Child> {
+    let failed =
+        |e: std::io::Error| Failure::failed(format!("keepwell cannot start itself: {}", io_words(&e)));
+    let program = std::env::current_exe().map_err(failed)?;
+    let encoded =
+        String::from_utf8(options.encode()).map_err(|_| Failure::failed("the options are no text"))?;
+    Command::new(program)
+        .args(["internal", "anchor", &encoded])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(words)
+        .current_dir(&options.base)
+        .spawn()
+        .map_err(failed)
+}
+
+impl Background {
+    /// Its exit code and what it said, once it has ended.
+    fn ended(&mut self) -> Option<Failure> {
+        let status = self.child.try_wait().ok()??;
+        let mut text = String::new();
+        let read =
+            self.words.seek(SeekFrom::Start(self.told)).and_then(|_| self.words.read_to_string(&mut text));
+        if read.is_ok() && !text.trim().is_empty() {
+            talk(text.trim_end());
+            return Some(Failure::silent(status.code().unwrap_or(exit::FAILED)));
+        }
+        let how = status.code().map_or_else(|| "by a signal".to_owned(), |c| format!("with exit code {c}"));
+        let code = status.code().filter(|c| *c != 0).unwrap_or(exit::FAILED);
+        Some(Failure { code, ..Failure::failed(format!("keepwell ended {how} before it was up")) })
+    }
+}
+
+async fn come_up(
+    cx: &Context,
+    options: &Options,
+    timeout: Duration,
+    telling: Telling,
+    mut anchor: Background,
+) -> Result<i32> {
+    let deadline = Instant::now() + timeout;
+    let (guardian, info) = answers(&options.state_dir, deadline, &mut anchor).await?;
+    let all = guardian.services(&[]).await?;
+    let mut lines = Lines::new(cx.look());
+    lines.expect(&all);
+    begin(&info, telling)?;
+    let wait = Wait {
+        verb: "start".into(),
+        goals: wanted(&all),
+        from: EventQuery { since: info.started.clone(), ..EventQuery::default() },
+        timeout: Some(deadline.saturating_duration_since(Instant::now())),
+        telling,
+    };
+    match wait.until_done(&guardian, &mut lines).await {
+        Ok(code) => {
+            if !telling.json {
+                talk(&format!(
+                    "keepwell (pid {}) goes on in the background; keepwell down ends it",
+                    info.anchor_pid
+                ));
+            }
+            Ok(code)
+        }
+        Err(failure) if failure.code == INTERRUPTED => Err(failure),
+        // With nothing left to guard, the guardian ends by itself; whether that is well its exit code says.
+        Err(failure) if failure.code == exit::NOT_RUNNING => {
+            Err(finished(&mut anchor).await.unwrap_or(failure))
+        }
+        Err(failure) => {
+            let hint = failure.hint.clone().unwrap_or_default();
+            Err(failure
+                .hint(format!("{hint}\n       keepwell goes on in the background; keepwell down ends it")))
+        }
+    }
+}
+
+/// Waits until the daemon answers.
+async fn answers(state: &Path, deadline: Instant, anchor: &mut Background) -> Result<(Guardian, Info)> {
+    let place = Place { scope: None, socket: socket_in(state), chosen: true };
+    loop {
+        if let Some(failure) = anchor.ended() {
+            return Err(failure);
+        }
+        if let Ok(guardian) = Guardian::at(&place).await
+            && let Ok(info) = guardian.info().await
+            && info.anchor_pid == anchor.child.id()
+        {
+            return Ok((guardian, info));
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::timed_out("keepwell runs, but its daemon does not answer")
+                .hint(format!("{} may say why", state.join(LAST_WORDS).display())));
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn finished(anchor: &mut Background) -> Option<Failure> {
+    // The API closes a moment before the anchor ends.
+    for _ in 0..200 {
+        if let Ok(Some(status)) = anchor.child.try_wait() {
+            return match status.code() {
+                Some(exit::DONE) => Some(Failure::silent(exit::DONE)),
+                _ => anchor.ended(),
+            };
+        }
+        sleep(RETRY).await;
+    }
+    None
+}
+
+fn begin(info: &Info, telling: Telling) -> Result<()> {
+    if telling.json {
+        return output::print(&output::json::line(&output::json::UpLine::Guardian(info))?);
+    }
+    talk(&human::headline(info, std::env::current_dir().ok().as_deref()));
+    for held in &info.held_down {
+        talk(&human::stays_down(held));
+    }
+    Ok(())
+}
+
+/// What `up` starts: what is enabled and was not stopped by an operator.
+fn wanted(all: &[Status]) -> BTreeMap<String, Wanted> {
+    let up = all.iter().filter(|s| s.enabled && s.desired_up);
+    up.map(|s| (s.id(), Wanted::UpAtLast)).collect()
+}

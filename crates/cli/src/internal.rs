@@ -1,0 +1,88 @@
+//! Parts of keepwell that start each other. Hidden: nobody types these, and their arguments may change at any time.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::command::{Context, wait_for};
+use crate::failure::Result;
+use crate::hold::{Hold, ViewStyle, hold};
+use crate::view::{View, view};
+
+/// See the module.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Internal {
+    /// The process that decides; started by the anchor
+    Daemon,
+    /// The process that shows; started by the anchor
+    View(ViewArgs),
+    /// The process that holds, in the background; started by `keepwell up --detach`
+    Anchor {
+        /// The daemon's options, as `keepwell_daemon::options` encodes them
+        options: String,
+    },
+}
+
+/// What the view shows, and how.
+#[derive(Args, Debug)]
+pub(crate) struct ViewArgs {
+    /// The guardian's API
+    #[arg(long)]
+    socket: PathBuf,
+    /// Which shape
+    #[arg(long, value_enum)]
+    style: Style,
+    /// Leave out the services' output
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Style {
+    Lines,
+    Json,
+    Through,
+}
+
+impl ViewStyle {
+    /// The view's command line, without the program.
+    pub(crate) fn arguments(self, socket: &str, color: &str) -> Vec<String> {
+        let (style, quiet) = match self {
+            ViewStyle::Lines { quiet } => ("lines", quiet),
+            ViewStyle::Json { quiet } => ("json", quiet),
+            ViewStyle::Through => ("through", false),
+        };
+        let mut all = ["internal", "view", "--socket", socket, "--style", style, "--color", color]
+            .map(str::to_owned)
+            .to_vec();
+        if quiet {
+            all.push("--quiet".to_owned());
+        }
+        all
+    }
+}
+
+impl Internal {
+    /// Answers the process's exit code.
+    ///
+    /// # Errors
+    /// What `main` prints.
+    pub(crate) fn run(self, cx: &Context) -> Result<i32> {
+        match self {
+            Internal::Daemon => Ok(keepwell_daemon::main()),
+            Internal::View(args) => {
+                let style = match args.style {
+                    Style::Lines => ViewStyle::Lines { quiet: args.quiet },
+                    Style::Json => ViewStyle::Json { quiet: args.quiet },
+                    Style::Through => ViewStyle::Through,
+                };
+                wait_for(view(View { socket: args.socket, style, look: cx.look() }))
+            }
+            Internal::Anchor { options } => {
+                let options = keepwell_daemon::options::Options::decode(options.as_bytes())
+                    .map_err(crate::failure::Failure::usage)?;
+                hold(cx, Hold { options, view: None })
+            }
+        }
+    }
+}

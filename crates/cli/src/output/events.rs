@@ -1,0 +1,256 @@
+//! Events and services' output as lines: `events`, `logs`, and what `up` prints.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use keepwell_sdk::wire::{Event, LogLine, Status};
+
+use super::human::{STATE_WIDTH, pad, state_text};
+use super::{Look, Paint, strip_colors};
+use crate::time::{Clock, elapsed, precise};
+
+/// Names wider than this do not push everybody's lines to the right.
+const WIDEST_NAME: usize = 24;
+
+/// Gives each service its colour and its column, and remembers when it began what it is doing.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    look: Look,
+    width: usize,
+    colors: BTreeMap<String, usize>,
+    began: BTreeMap<String, String>,
+}
+
+impl Lines {
+    pub(crate) fn new(look: Look) -> Self {
+        Self { look, width: 0, colors: BTreeMap::new(), began: BTreeMap::new() }
+    }
+
+    /// Makes room for these services, so that the first line is aligned like the last.
+    pub(crate) fn expect(&mut self, services: &[Status]) {
+        for s in services {
+            self.meet(&s.id());
+        }
+    }
+
+    fn meet(&mut self, service: &str) -> usize {
+        self.width = self.width.max(service.chars().count().min(WIDEST_NAME));
+        let next = self.colors.len();
+        *self.colors.entry(service.to_owned()).or_insert(next)
+    }
+
+    fn name(&mut self, service: &str) -> String {
+        let color = self.meet(service);
+        self.look.paint(Paint::Name(color), &pad(service, self.width))
+    }
+
+    /// `web  │ GET / 200`, with the newline.
+    pub(crate) fn log(&mut self, line: &LogLine) -> String {
+        let bar = if self.look.unicode { '│' } else { '|' };
+        let name = self.name(&line.service);
+        if line.note {
+            let note = self.look.paint(Paint::Warn, &self.look.text(&format!("[keepwell: {}]", line.line)));
+            return format!("{name} {bar} {note}\n");
+        }
+        // A program's colours are its own business, but they must not run into the next line.
+        let end = if line.line.contains('\x1b') && self.look.color { "\x1b[0m" } else { "" };
+        let text = if self.look.color { line.line.clone() } else { strip_colors(&line.line) };
+        format!("{name} {bar} {text}{end}\n")
+    }
+
+    /// What `up` and the waiting commands print for an event; nothing for what a change of state tells anyway.
+    pub(crate) fn progress(&mut self, e: &Event) -> Option<String> {
+        let Some(service) = e.service.as_deref() else {
+            return (e.level != "info" || e.kind == "guardian_stopping").then(|| self.guardian(e));
+        };
+        if let Some(state) = e.state.as_deref() {
+            let took = self.took(service, state, &e.at);
+            return Some(self.state(service, state, took, e.reason.as_deref().unwrap_or_default()));
+        }
+        // A change of state follows each of these, and its reason says the same.
+        let told_by_state =
+            ["exited", "spawn_failed", "ready_timed_out", "watchdog_expired", "crash_looped", "gave_up"];
+        if e.level == "info" || e.kind == "dependency_changed" || told_by_state.contains(&e.kind.as_str()) {
+            return None;
+        }
+        let paint = level_paint(&e.level);
+        let sign = if self.look.unicode { "·" } else { "-" };
+        Some(format!(
+            "{}  {} {}\n",
+            self.name(service),
+            sign,
+            self.look.paint(paint, &self.look.text(&e.text))
+        ))
+    }
+
+    fn guardian(&self, e: &Event) -> String {
+        self.look.paint(level_paint(&e.level), &self.look.text(&format!("keepwell: {}", e.text))) + "\n"
+    }
+
+    /// How long it took to get to a state that is an end of some way.
+    fn took(&mut self, service: &str, state: &str, at: &str) -> Option<Duration> {
+        match state {
+            "starting" | "stopping" => {
+                self.began.insert(service.to_owned(), at.to_owned());
+                None
+            }
+            "running" => elapsed(self.began.get(service)?, at),
+            "ready" | "completed" | "stopped" => elapsed(&self.began.remove(service)?, at),
+            _ => {
+                self.began.remove(service);
+                None
+            }
+        }
+    }
+
+    /// `web  ● ready            0.34 s   answers on 8080`.
+    pub(crate) fn state(
+        &mut self,
+        service: &str,
+        state: &str,
+        took: Option<Duration>,
+        reason: &str,
+    ) -> String {
+        let (words, paint) = state_text(state, &self.look);
+        let shown = self.look.paint(paint, &pad(&words, STATE_WIDTH));
+        let took = pad(&took.map(precise).unwrap_or_default(), 7);
+        let line = format!("{}  {shown}  {took}  {}", self.name(service), self.look.text(reason));
+        format!("{}\n", line.trim_end())
+    }
+}
+
+/// `14:01:55  web  ● ready  the reason`, one line an event, everything told.
+pub(crate) fn event(e: &Event, clock: &Clock, look: &Look) -> String {
+    let at = clock.at(&e.at).unwrap_or_else(|| e.at.clone());
+    let service = pad(e.service.as_deref().unwrap_or("keepwell"), 12);
+    let what = match (&e.state, &e.reason) {
+        (Some(state), reason) => {
+            let (words, paint) = state_text(state, look);
+            let reason =
+                reason.as_deref().filter(|r| !r.is_empty()).map(|r| format!(": {r}")).unwrap_or_default();
+            format!("{}{}", look.paint(paint, &words), look.text(&reason))
+        }
+        (None, _) => look.paint(level_paint(&e.level), &look.text(&e.text)),
+    };
+    format!("{}  {service}  {what}\n", look.paint(Paint::Dim, &at))
+}
+
+fn level_paint(level: &str) -> Paint {
+    match level {
+        "error" => Paint::Bad,
+        "warn" => Paint::Warn,
+        _ => Paint::Dim,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(at: &str, service: &str, state: &str, reason: &str) -> Event {
+        Event {
+            at: at.into(),
+            service: Some(service.into()),
+            kind: "state_changed".into(),
+            level: "info".into(),
+            state: Some(state.into()),
+            reason: Some(reason.into()),
+            text: format!("{service} is {state}"),
+            ..Event::default()
+        }
+    }
+
+    fn story() -> Vec<Event> {
+        let told = |service: Option<&str>, level: &str, text: &str| Event {
+            at: "2026-01-31T14:00:02Z".into(),
+            service: service.map(str::to_owned),
+            kind: "told".into(),
+            level: level.into(),
+            text: text.into(),
+            ..Event::default()
+        };
+        vec![
+            change("2026-01-31T14:00:00Z", "migrate", "starting", ""),
+            change("2026-01-31T14:00:00Z", "api", "waiting", "migrate is starting"),
+            told(Some("migrate"), "info", "started, pid 12"),
+            change("2026-01-31T14:00:00.21Z", "migrate", "completed", "exit code 0"),
+            change("2026-01-31T14:00:00.22Z", "api", "starting", ""),
+            change("2026-01-31T14:00:00.56Z", "api", "ready", "http://127.0.0.1:8080/ answers"),
+            change("2026-01-31T14:00:01Z", "flaky", "backing_off", "exit code 3 after 1.2 s"),
+            told(Some("flaky"), "warn", "its output is dropped: disk full"),
+            told(None, "error", "the store cannot be written: disk full"),
+            told(None, "info", "a client came"),
+        ]
+    }
+
+    fn services() -> Vec<Status> {
+        ["migrate", "api", "flaky"]
+            .map(|n| Status { name: n.into(), instance: 1, ..Status::default() })
+            .to_vec()
+    }
+
+    fn shown(look: Look) -> String {
+        let mut lines = Lines::new(look);
+        lines.expect(&services());
+        story().iter().filter_map(|e| lines.progress(e)).collect()
+    }
+
+    #[test]
+    fn up_prints_a_line_a_change() {
+        insta::assert_snapshot!(shown(Look::SIGNS), @r"
+        migrate  ◌ starting
+        api      ◌ waiting                 migrate is starting
+        migrate  ✓ completed      0.21 s   exit code 0
+        api      ◌ starting
+        api      ● ready          0.34 s   http://127.0.0.1:8080/ answers
+        flaky    ↻ backing off             exit code 3 after 1.2 s
+        flaky    · its output is dropped: disk full
+        keepwell: the store cannot be written: disk full
+        ");
+        assert!(shown(Look::PLAIN).is_ascii());
+    }
+
+    #[test]
+    fn output_has_its_service_before_it() {
+        let line = |service: &str, line: &str, note| LogLine {
+            service: service.into(),
+            line: line.into(),
+            note,
+            ..LogLine::default()
+        };
+        let mut lines = Lines::new(Look::SIGNS);
+        lines.expect(&services());
+        let text: String = [
+            lines.log(&line("api", "GET / \x1b[32m200\x1b[0m", false)),
+            lines.log(&line("flaky", "3 lines were dropped: disk full", true)),
+            lines.log(&line("a-name-that-is-wider-than-the-column", "x", false)),
+        ]
+        .concat();
+        insta::assert_snapshot!(text, @r"
+        api     │ GET / 200
+        flaky   │ [keepwell: 3 lines were dropped: disk full]
+        a-name-that-is-wider-than-the-column │ x
+        ");
+    }
+
+    #[test]
+    fn a_service_keeps_its_colour_and_gives_it_back() {
+        let mut lines = Lines::new(Look { color: true, ..Look::SIGNS });
+        lines.expect(&services());
+        let line = LogLine { service: "api".into(), line: "\x1b[31mred".into(), ..LogLine::default() };
+        assert_eq!(lines.log(&line), "\x1b[35mapi    \x1b[0m │ \x1b[31mred\x1b[0m\n");
+        assert_eq!(lines.log(&line), lines.log(&line));
+    }
+
+    #[test]
+    fn events_tell_everything() {
+        let clock = Clock::fixed("2026-01-31T14:04:11Z");
+        let text: String = story()[..4].iter().map(|e| event(e, &clock, &Look::SIGNS)).collect();
+        insta::assert_snapshot!(text, @r"
+        14:00:00  migrate       ◌ starting
+        14:00:00  api           ◌ waiting: migrate is starting
+        14:00:02  migrate       started, pid 12
+        14:00:00  migrate       ✓ completed: exit code 0
+        ");
+    }
+}

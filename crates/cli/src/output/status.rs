@@ -1,0 +1,257 @@
+//! `keepwell status`.
+
+use keepwell_sdk::wire::Status;
+
+use super::human::{Health, count, health, state_text};
+use super::table::{Cell, Column, render};
+use super::{Look, Paint};
+use crate::time::{Clock, rough};
+
+/// The table and what to do next.
+pub(crate) fn status(all: &[Status], clock: &Clock, look: &Look) -> String {
+    if all.is_empty() {
+        return "there are no services\n".to_owned();
+    }
+    let column = |title, drop, optional| Column { title, drop, optional };
+    let columns = [
+        column("SERVICE", 0, false),
+        column("STATE", 0, false),
+        column("SINCE", 1, false),
+        column("PID", 3, false),
+        column("RESTARTS", 2, false),
+        column("CPU", 4, true),
+        column("MEM", 5, true),
+        column("NEXT", 0, true),
+    ];
+    let rows: Vec<Vec<Cell>> = all.iter().map(|s| row(s, clock, look)).collect();
+    render(&columns, &rows, look) + &footer(all, look)
+}
+
+fn row(s: &Status, clock: &Clock, look: &Look) -> Vec<Cell> {
+    let none = || "–".to_owned();
+    let (state, paint) = state_text(&s.state, look);
+    let since = s.since.as_deref().and_then(|at| clock.ago(at)).map_or_else(none, rough);
+    let restarts = if s.restarts == 0 { Paint::Plain } else { Paint::Warn };
+    vec![
+        Cell::plain(s.id()),
+        Cell::new(state, paint),
+        Cell::plain(since),
+        Cell::plain(s.pid.map_or_else(none, |p| p.to_string())),
+        Cell::new(s.restarts.to_string(), restarts),
+        Cell::plain(s.cpu_percent.map_or_else(none, |p| format!("{p:.0} %"))),
+        Cell::plain(s.memory_bytes.map_or_else(none, bytes)),
+        Cell::plain(next(s, clock)),
+    ]
+}
+
+/// What happens next by itself; where nothing does, why not.
+fn next(s: &Status, clock: &Clock) -> String {
+    let due = s.next.as_ref().and_then(|n| Some(format!("{} {}", n.what, clock.due(&n.at)?)));
+    let blockers: Vec<&str> = s.blockers.iter().map(|b| b.text.as_str()).collect();
+    let stopped = || {
+        let by = s.last_command.as_ref().filter(|c| c.what.starts_with("stop"))?;
+        Some(format!("stays stopped; {} stopped it", by.by))
+    };
+    match s.state.as_str() {
+        "waiting" | "degraded" if !blockers.is_empty() => blockers.join("; "),
+        "paused" => match (&s.hold, due) {
+            (_, Some(due)) => due,
+            (Some(hold), None) => format!("{hold} until keepwell resume {}", s.name),
+            (None, None) => String::new(),
+        },
+        "stopped" if !s.desired_up => stopped().unwrap_or_default(),
+        "stopped" if !s.enabled => "disabled".to_owned(),
+        "gave_up" => s.reason.clone(),
+        _ => due.or_else(|| s.status_text.clone()).unwrap_or_default(),
+    }
+}
+
+fn footer(all: &[Status], look: &Look) -> String {
+    let unwell: Vec<&Status> = all.iter().filter(|s| health(s) == Health::Unwell).collect();
+    let Some(first) = unwell.first() else {
+        return String::new();
+    };
+    let are = if unwell.len() == 1 { "is" } else { "are" };
+    let next = look.paint(Paint::Strong, &format!("keepwell explain {}", first.id()));
+    format!("{} of {} {are} not well: {next}\n", unwell.len(), all.len())
+}
+
+/// One line for monitoring, and whether all is well.
+pub(crate) fn check(all: &[Status]) -> (String, bool) {
+    let not_well: Vec<String> = all
+        .iter()
+        .filter(|s| health(s) != Health::Well)
+        .map(|s| {
+            format!(
+                "{} {}",
+                s.id(),
+                state_text(&s.state, &Look { color: false, unicode: false, width: None }).0[2..].to_owned()
+            )
+        })
+        .collect();
+    if not_well.is_empty() {
+        let stopped = all.iter().filter(|s| s.state == "stopped").count();
+        let also = if stopped == 0 { String::new() } else { format!(", {stopped} of them stopped") };
+        return (format!("ok: {}{also}\n", count(all.len(), "service")), true);
+    }
+    // One line stays one line: monitoring systems cut or refuse long ones.
+    const NAMED: usize = 8;
+    let more = not_well.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let names = not_well[..not_well.len().min(NAMED)].join(", ");
+    (format!("not well: {} of {}: {names}{more}\n", not_well.len(), all.len()), false)
+}
+
+/// `84 MB`; decimal units.
+fn bytes(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} B"),
+        1_000..1_000_000 => format!("{} kB", n / 1_000),
+        1_000_000..1_000_000_000 => format!("{} MB", n / 1_000_000),
+        _ => format!("{:.1} GB", n as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use keepwell_sdk::wire::{Blocker, LastCommand, Next};
+
+    pub(crate) const NOW: &str = "2026-01-31T14:04:11Z";
+
+    /// Three services in trouble's three shapes.
+    pub(crate) fn three() -> Vec<Status> {
+        let base = Status {
+            instance: 1,
+            desired_up: true,
+            enabled: true,
+            kind: "service".into(),
+            ..Status::default()
+        };
+        vec![
+            Status {
+                name: "api".into(),
+                state: "ready".into(),
+                pid: Some(4121),
+                since: Some("2026-01-29T13:00:00Z".into()),
+                cpu_percent: Some(1.2),
+                memory_bytes: Some(84_300_000),
+                containment: "cgroup".into(),
+                ..base.clone()
+            },
+            Status {
+                name: "worker".into(),
+                state: "waiting".into(),
+                reason: "mailer is crash-looping".into(),
+                since: Some("2026-01-31T14:00:00Z".into()),
+                blockers: vec![Blocker { service: "mailer".into(), text: "mailer is crash-looping".into() }],
+                ..base.clone()
+            },
+            Status {
+                name: "mailer".into(),
+                instance: 2,
+                state: "crash_looping".into(),
+                reason: "6 starts in 60 s; its policy allows 5".into(),
+                restarts: 6,
+                since: Some("2026-01-31T14:00:00Z".into()),
+                next_attempt: Some("2026-01-31T14:07:11Z".into()),
+                attempt: 7,
+                next: Some(Next { at: "2026-01-31T14:07:11Z".into(), what: "restart".into() }),
+                ..base
+            },
+        ]
+    }
+
+    fn shown(all: &[Status], look: &Look) -> String {
+        status(all, &Clock::fixed(NOW), look)
+    }
+
+    #[test]
+    fn a_table_for_people() {
+        insta::assert_snapshot!(shown(&three(), &Look::SIGNS), @r"
+        SERVICE   STATE            SINCE  PID   RESTARTS  CPU  MEM    NEXT
+        api       ● ready          2 d    4121  0         1 %  84 MB
+        worker    ◌ waiting        4 min  –     0         –    –      mailer is crash-looping
+        mailer@2  ✗ crash-looping  4 min  –     6         –    –      restart 14:07:11 (in 3 min)
+        1 of 3 is not well: keepwell explain mailer@2
+        ");
+    }
+
+    #[test]
+    fn a_table_for_pipes_is_ascii() {
+        let text = shown(&three(), &Look::PLAIN);
+        assert!(text.is_ascii(), "{text}");
+        insta::assert_snapshot!(text, @r"
+        SERVICE   STATE            SINCE  PID   RESTARTS  CPU  MEM    NEXT
+        api       * ready          2 d    4121  0         1 %  84 MB
+        worker    . waiting        4 min  -     0         -    -      mailer is crash-looping
+        mailer@2  x crash-looping  4 min  -     6         -    -      restart 14:07:11 (in 3 min)
+        1 of 3 is not well: keepwell explain mailer@2
+        ");
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_what_happens_next() {
+        let look = Look { width: Some(64), ..Look::SIGNS };
+        insta::assert_snapshot!(shown(&three(), &look), @r"
+        SERVICE   STATE            SINCE  NEXT
+        api       ● ready          2 d
+        worker    ◌ waiting        4 min  mailer is crash-looping
+        mailer@2  ✗ crash-looping  4 min  restart 14:07:11 (in 3 min)
+        1 of 3 is not well: keepwell explain mailer@2
+        ");
+    }
+
+    #[test]
+    fn colours_by_meaning() {
+        let look = Look { color: true, ..Look::SIGNS };
+        let text = shown(&three()[2..], &look);
+        assert!(text.contains("\x1b[31m✗ crash-looping\x1b[0m"), "{text:?}");
+        assert!(text.contains("\x1b[1mkeepwell explain mailer@2\x1b[0m"), "{text:?}");
+    }
+
+    #[test]
+    fn what_an_operator_did_is_said() {
+        let stopped = Status {
+            name: "web".into(),
+            state: "stopped".into(),
+            last_command: Some(LastCommand { by: "anna".into(), what: "stop".into(), at: NOW.into() }),
+            ..Status::default()
+        };
+        let paused = Status {
+            name: "db".into(),
+            state: "paused".into(),
+            hold: Some("frozen".into()),
+            ..Status::default()
+        };
+        insta::assert_snapshot!(shown(&[stopped, paused], &Look::SIGNS), @r"
+        SERVICE  STATE      SINCE  PID  RESTARTS  NEXT
+        web      ○ stopped  –      –    0         stays stopped; anna stopped it
+        db       ‖ paused   –      –    0         frozen until keepwell resume db
+        1 of 2 is not well: keepwell explain db
+        ");
+    }
+
+    #[test]
+    fn monitoring_gets_one_line() {
+        let (text, well) = check(&three());
+        assert_eq!(text, "not well: 2 of 3: worker waiting, mailer@2 crash-looping\n");
+        assert!(!well);
+        assert_eq!(check(&three()[..1]), ("ok: 1 service\n".to_owned(), true));
+        let many: Vec<Status> = (0..20).map(|_| three()[1].clone()).collect();
+        assert!(check(&many).0.ends_with("and 12 more\n"));
+    }
+
+    #[test]
+    fn nothing_is_said_plainly() {
+        assert_eq!(shown(&[], &Look::SIGNS), "there are no services\n");
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(
+            [bytes(12), bytes(84_300), bytes(999_999_999), bytes(1_240_000_000)],
+            ["12 B", "84 kB", "999 MB", "1.2 GB"]
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! What a person sees of `keepwell up` and `keepwell run`: a client of the API like any other, which may block, die or lose
+//! its reader without anybody noticing. It ends when the guardian does.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use keepwell_sdk::exit;
+use keepwell_sdk::wire::{Event, Info, LogLine};
+use tokio::time::{Instant, sleep};
+
+use crate::failure::{Failure, Result};
+use crate::guardian::Guardian;
+use crate::hold::ViewStyle;
+use crate::interrupt::Interrupt;
+use crate::locate::Place;
+use crate::output::events::Lines;
+use crate::output::json::{self, UpLine};
+use crate::output::{self, Look, Paint, human};
+use keepwell_sdk::client::{EventQuery, LogQuery};
+
+/// What to show, and how.
+pub(crate) struct View {
+    /// The guardian's API.
+    pub(crate) socket: PathBuf,
+    /// Which shape.
+    pub(crate) style: ViewStyle,
+    /// Of stdout.
+    pub(crate) look: Look,
+}
+
+/// A daemon that needs longer than this to answer is in trouble, and the anchor says so itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Shows until the guardian ends.
+///
+/// # Errors
+/// Only that nothing can be written; a guardian that never answers has told why itself.
+pub(crate) async fn view(view: View) -> Result<i32> {
+    // The keys are meant for the anchor: Ctrl+C begins a stop that is worth watching, and Ctrl+Z must not leave a stopped
+    // printer behind a guardian that runs on.
+    keepwell_os::signals::ignore_terminal();
+    let _deaf = Interrupt::listen()?;
+    let Some((guardian, info)) = first_contact(&view.socket).await else {
+        return Ok(exit::NOT_RUNNING);
+    };
+    let mut shown = Shown { lines: Lines::new(view.look), style: view.style, look: view.look };
+    shown.begin(&guardian, &info).await?;
+    let since = info.started.clone();
+    let events = EventQuery { since: since.clone(), ..EventQuery::default() };
+    let mut events = guardian.follow_events(events).await?;
+    if shown.style.is_quiet() {
+        while let Some(event) = events.next().await? {
+            shown.event(&event)?;
+        }
+        return Ok(exit::DONE);
+    }
+    let mut logs = guardian.follow_logs(LogQuery { services: vec![], lines: None, since }).await?;
+    let (mut more_events, mut more_logs) = (true, true);
+    while more_events || more_logs {
+        tokio::select! {
+            event = events.next(), if more_events => match event? {
+                Some(event) => shown.event(&event)?,
+                None => more_events = false,
+            },
+            line = logs.next(), if more_logs => match line? {
+                Some(line) => shown.log(&line)?,
+                None => more_logs = false,
+            },
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// Waits until the daemon answers for the first time.
+async fn first_contact(socket: &std::path::Path) -> Option<(Guardian, Info)> {
+    let end = Instant::now() + PATIENCE;
+    let place = Place { scope: None, socket: socket.to_owned(), chosen: true };
+    while Instant::now() < end {
+        if let Ok(guardian) = Guardian::at(&place).await
+            && let Ok(info) = guardian.info().await
+        {
+            return Some((guardian, info));
+        }
+        sleep(RETRY).await;
+    }
+    None
+}
+
+struct Shown {
+    lines: Lines,
+    style: ViewStyle,
+    look: Look,
+}
+
+impl Shown {
+    async fn begin(&mut self, guardian: &Guardian, info: &Info) -> Result<()> {
+        match self.style {
+            ViewStyle::Json { .. } => return output::print(&json::line(&UpLine::Guardian(info))?),
+            ViewStyle::Through => return Ok(()),
+            ViewStyle::Lines { .. } => {}
+        }
+        self.lines.expect(&guardian.services(&[]).await?);
+        let here = std::env::current_dir().ok();
+        let mut text =
+            self.look.paint(Paint::Strong, &self.look.text(&human::headline(info, here.as_deref()))) + "\n";
+        for held in &info.held_down {
+            text += &self.look.text(&(human::stays_down(held) + "\n"));
+        }
+        output::print(&text)
+    }
+
+    fn event(&mut self, event: &Event) -> Result<()> {
+        match self.style {
+            ViewStyle::Json { .. } => output::print(&json::line(&UpLine::Event(event))?),
+            ViewStyle::Lines { .. } => match self.lines.progress(event) {
+                Some(line) => output::print(&line),
+                None => Ok(()),
+            },
+            ViewStyle::Through => {
+                if event.level != "info" || event.kind == "restart_scheduled" {
+                    output::talk(&format!("keepwell: {}", event.text));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn log(&mut self, line: &LogLine) -> Result<()> {
+        match self.style {
+            ViewStyle::Json { .. } => output::print(&json::line(&UpLine::Log(line))?),
+            ViewStyle::Lines { .. } => output::print(&self.lines.log(line)),
+            ViewStyle::Through if line.note => {
+                output::talk(&format!("keepwell: {}", line.line));
+                Ok(())
+            }
+            ViewStyle::Through => through(line),
+        }
+    }
+}
+
+/// As the program wrote it, to the stream that it wrote to.
+fn through(line: &LogLine) -> Result<()> {
+    let end = if line.partial { "" } else { "\n" };
+    let text = format!("{}{end}", line.line);
+    if line.stream == "err" {
+        return std::io::stderr().lock().write_all(text.as_bytes()).map_err(|e| Failure::writing(&e));
+    }
+    output::print(&text)
+}
