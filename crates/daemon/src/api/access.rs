@@ -1,6 +1,7 @@
 //! Who may do what. Decided by the credentials that the kernel vouches for, never by anything that a request says.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Extension, Request, State};
 use axum::http::Method;
@@ -58,6 +59,9 @@ impl Access {
     }
 }
 
+/// From a command's head to its answer: longer than the engine takes at most.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(90);
+
 /// Stands before every route.
 pub(super) async fn authorise(
     State(state): State<Arc<ApiState>>,
@@ -72,7 +76,14 @@ pub(super) async fn authorise(
     if state.access.right(&peer) < needed {
         return refusal(needed).into_response();
     }
-    next.run(request).await
+    if needed == Right::Look {
+        return next.run(request).await;
+    }
+    // A body that never ends would hold its place for ever.
+    match tokio::time::timeout(COMMAND_PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::invalid("the body did not come in time", None).into_response(),
+    }
 }
 
 fn refusal(needed: Right) -> Failure {
@@ -90,8 +101,11 @@ fn refusal(needed: Right) -> Failure {
 }
 
 /// By what name others are told of this peer.
-pub(super) fn name(peer: &Peer) -> By {
-    By(if peer.uid == 0 { "root".to_owned() } else { format!("uid {}", peer.uid) })
+pub(super) async fn name(state: &ApiState, peer: &Peer) -> By {
+    let uid = peer.uid;
+    // Names may come from a directory service that takes its time.
+    let found = state.off_thread(move || keepwell_os::identity::user_name(uid)).await;
+    By(found.unwrap_or_else(|_| format!("uid {uid}")))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use keepwell_os::local::{Peer, Stream};
-use tokio::io::AsyncWriteExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
 
 /// Bytes that wait in a connection, either way: the largest head, and what a client that does not read can hold.
 const BUFFER: usize = 16 << 10;
@@ -38,12 +38,22 @@ impl Default for Places {
 pub(super) fn take(stream: Stream, peer: Peer, router: &Router, places: &Places) {
     let kind = if peer.is_owner() { &places.owners } else { &places.others };
     match Arc::clone(kind).try_acquire_owned() {
-        Ok(place) => drop(tokio::spawn(serve(stream, peer, router.clone(), place))),
+        Ok(place) => {
+            let router = router.clone();
+            tokio::spawn(async move {
+                serve(stream, peer, router).await;
+                drop(place);
+            });
+        }
         Err(_) => drop(tokio::spawn(refuse(stream))),
     }
 }
 
-async fn serve(stream: Stream, peer: Peer, router: Router, place: OwnedSemaphorePermit) {
+/// Serves one connection to its end.
+pub(super) async fn serve<S>(stream: S, peer: Peer, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = TowerToHyperService::new(router.layer(Extension(Arc::new(peer))));
     let served = http1::Builder::new()
         .max_buf_size(BUFFER)
@@ -54,7 +64,6 @@ async fn serve(stream: Stream, peer: Peer, router: Router, place: OwnedSemaphore
     if let Err(e) = served {
         tracing::debug!(error = %e, "a connection broke off");
     }
-    drop(place);
 }
 
 async fn refuse(mut stream: Stream) {

@@ -22,7 +22,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use keepwell_os::local::{Endpoint, Listener};
 use keepwell_sdk::wire;
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 
 use crate::message::{EngineHandle, Message, Reply};
 use crate::store::Store;
@@ -38,6 +38,9 @@ const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
 /// So many threads may read the store and log files at once; more askers wait for their turn.
 const READERS: usize = 4;
 
+/// Answers of some megabytes that may be held at once, because their askers are slow to read them.
+const LARGE: usize = 8;
+
 /// What the API is joined to.
 pub struct ApiState {
     engine: EngineHandle,
@@ -46,6 +49,7 @@ pub struct ApiState {
     events: broadcast::Sender<Arc<wire::Event>>,
     access: Access,
     readers: Arc<Semaphore>,
+    large: Arc<Semaphore>,
 }
 
 impl ApiState {
@@ -58,7 +62,8 @@ impl ApiState {
         events: broadcast::Sender<Arc<wire::Event>>,
         access: Access,
     ) -> Self {
-        Self { engine, store, log, events, access, readers: Arc::new(Semaphore::new(READERS)) }
+        let (readers, large) = (Arc::new(Semaphore::new(READERS)), Arc::new(Semaphore::new(LARGE)));
+        Self { engine, store, log, events, access, readers, large }
     }
 
     /// Asks the engine and waits for its answer.
@@ -83,6 +88,15 @@ impl ApiState {
         // The semaphore is never closed.
         let _turn = Arc::clone(&self.readers).acquire_owned().await;
         tokio::task::spawn_blocking(work).await.map_err(|_| Failure::internal("reading failed unexpectedly"))
+    }
+
+    /// Waits for the right to hold a large answer in memory.
+    async fn large_answer(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let turn = Arc::clone(&self.large).acquire_owned();
+        match tokio::time::timeout(ENGINE_PATIENCE, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(Failure::busy("others are still reading large answers")),
+        }
     }
 }
 

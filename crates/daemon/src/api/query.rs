@@ -4,6 +4,7 @@
 use axum::body::Bytes;
 use axum::extract::Query;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::http::StatusCode;
 use keepwell_core::Wall;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,8 +64,10 @@ impl Params {
 pub(super) fn body<T: DeserializeOwned + Serialize + Default>(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<T, Failure> {
-    let bytes = bytes
-        .map_err(|e| Failure::invalid(&e.body_text().to_lowercase(), Some("a body has at most 64 KiB")))?;
+    let bytes = bytes.map_err(|e| match e.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::invalid("the body is larger than 64 KiB", None),
+        _ => Failure::invalid("the body broke off", None),
+    })?;
     if bytes.trim_ascii().is_empty() {
         return Ok(T::default());
     }
@@ -79,6 +82,13 @@ pub(super) fn body<T: DeserializeOwned + Serialize + Default>(
         known.as_object().map(|o| o.keys().map(String::as_str).collect()).unwrap_or_default();
     if let Some(field) = fields.keys().find(|f| !known.contains(&f.as_str())) {
         return Err(unknown("field", field, &known));
+    }
+    // Each field for itself, since the error of the whole does not name the one that is wrong.
+    for (field, value) in fields {
+        let alone = serde_json::Map::from_iter([(field.clone(), value.clone())]);
+        if let Err(e) = serde_json::from_value::<T>(alone.into()) {
+            return Err(Failure::invalid(&format!("`{field}` does not fit: {e}"), None));
+        }
     }
     serde_json::from_value(value).map_err(|e| Failure::invalid(&format!("the body does not fit: {e}"), None))
 }

@@ -45,13 +45,13 @@ pub(super) async fn explain(state: Shared, Path(name): Path<String>, pairs: Pair
 
 pub(super) async fn command(state: Shared, Extension(peer): Extension<Arc<Peer>>, bytes: Posted) -> Answer {
     let command = convert::command(body(bytes)?)?;
-    let by = access::name(&peer);
+    let by = access::name(&state, &peer).await;
     ok(&state.ask(|reply| Message::Command { by, command, reply }).await?)
 }
 
 pub(super) async fn reload(state: Shared, Extension(peer): Extension<Arc<Peer>>, bytes: Posted) -> Answer {
     let wire::ReloadRequest { dry_run } = body(bytes)?;
-    let by = access::name(&peer);
+    let by = access::name(&state, &peer).await;
     ok(&state.ask(|reply| Message::Reload { by, dry_run, reply }).await?)
 }
 
@@ -93,10 +93,7 @@ async fn last_words(state: &ApiState, service: &str) -> Vec<String> {
     let names = vec![service.to_owned()];
     let Ok(slots) = state.ask(|reply| Message::LogSlots { names, reply }).await else { return Vec::new() };
     let log = Arc::clone(&state.log);
-    let read = move || {
-        let lines = slots.iter().flat_map(|(_, slot)| log.tail(*slot, LAST_WORDS, None));
-        lines.map(|l| l.line).collect::<Vec<_>>()
-    };
+    let read = move || slots.iter().flat_map(|(_, slot)| log.last_words(*slot, LAST_WORDS)).collect();
     // An explanation without them is better than none.
     state.off_thread(read).await.unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
@@ -13,6 +14,9 @@ use tokio::sync::mpsc;
 
 /// Pieces that wait for the connection: one being sent and one ready. A client that does not read stops its producer here.
 const PIECES: usize = 1;
+
+/// Who has asked for past things and takes none of them for so long gets no more. A follower may stall as long as it likes.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// The producer's end. When the client is gone, `send` says so and `closed` returns.
 pub(super) struct Pieces(mpsc::Sender<Bytes>);
@@ -88,11 +92,15 @@ impl Array {
             self.begun = true;
             piece.push_str(&to_json(item));
         }
-        if piece.is_empty() { Ok(()) } else { self.pieces.send(piece).await }
+        if piece.is_empty() { Ok(()) } else { self.send(piece).await }
     }
 
     pub(super) async fn end(self) -> Result<(), Gone> {
-        self.pieces.send(if self.begun { "]\n" } else { "[]\n" }.to_owned()).await
+        self.send(if self.begun { "]\n" } else { "[]\n" }.to_owned()).await
+    }
+
+    async fn send(&self, piece: String) -> Result<(), Gone> {
+        tokio::time::timeout(STALLED, self.pieces.send(piece)).await.unwrap_or(Err(Gone))
     }
 }
 

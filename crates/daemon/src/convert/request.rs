@@ -34,6 +34,7 @@ pub fn command(r: wire::CommandRequest) -> Result<Command, wire::Problem> {
         "scale" => scale(services, r.instances)?,
         "shutdown" if services.is_empty() => Command::Shutdown,
         "shutdown" => return Err(bad("`shutdown` stops everything and takes no `services`", None)),
+        "" => return Err(bad("`verb` is missing", Some(format!("one of {}", VERBS.join(", "))))),
         other => {
             let hint = match closest(other, VERBS.into_iter()) {
                 Some(near) => format!("did you mean `{near}`?"),
