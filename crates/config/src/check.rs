@@ -8,6 +8,7 @@ use keepwell_core::Specs;
 
 use crate::config::{Context, ServiceConfig};
 use crate::read::{At, Draft, Reader};
+use crate::resolve::Filler;
 
 type Places = BTreeMap<Arc<str>, At>;
 
@@ -121,7 +122,7 @@ pub(crate) fn log_files(
         let numbers = if explicit(config) { 1..=instances } else { 1..=1 };
         let mut told = BTreeSet::new();
         for instance in numbers {
-            let Ok(log) = config.log_paths(instance, cx) else { continue };
+            let Ok(log) = config.log_paths(&Filler::new(name, instance, &config.env, cx)) else { continue };
             let files = [("log.file", Some(log.stdout)), ("log.stderr_file", log.stderr)];
             for (key, path) in files.into_iter().filter_map(|(k, p)| p.map(|p| (k, normal(&p)))) {
                 let Some((other, other_key)) = owners.insert(path.clone(), (name, key)) else { continue };

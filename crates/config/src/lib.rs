@@ -4,6 +4,7 @@
 //! its file, line and column, and [`ServiceConfig::resolve`] makes what one instance is started with. This crate decides
 //! nothing, starts nothing and, but for the files named, reads nothing.
 #![forbid(unsafe_code)]
+#![expect(clippy::result_large_err, reason = "an error is made once, and then a person reads it")]
 
 mod build;
 mod check;

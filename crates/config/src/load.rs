@@ -31,7 +31,7 @@ struct Read {
     raw: RawService,
     /// The place of its name.
     at: At,
-    /// Some of it was wrong and is missing now; it is not looked at further.
+    /// It is no table at all.
     broken: bool,
 }
 
@@ -42,19 +42,19 @@ struct Read {
 pub fn load(sources: &[Source], cx: &Context) -> Result<Config, Diagnostics> {
     let mut r = Reader::new(sources);
     let mut gathered = Gathered::default();
+    let mut whole = true;
     for (i, source) in sources.iter().enumerate() {
         r.file = u32::try_from(i).unwrap_or(u32::MAX);
         let (document, errors) = DeTable::parse_recoverable(&source.text);
-        let broken = !errors.is_empty();
-        if broken {
-            syntax::report(&mut r, &errors);
-            // What follows a syntax error may be read as something else: only its secrets are of use.
-            syntax::find_secrets(&mut r, document.get_ref());
+        if !errors.is_empty() {
+            whole = false;
+            syntax::report(&mut r, document.get_ref(), &errors);
         } else {
             root(&mut r, document.get_ref(), &mut gathered);
         }
     }
-    let config = resolve(&mut r, gathered, cx);
+    // With a file that cannot be parsed, names that seem to be missing may stand there.
+    let config = if whole { resolve(&mut r, gathered, cx) } else { Config::default() };
     let (errors, warnings) = r.finish();
     if errors.0.is_empty() { Ok(Config { warnings, ..config }) } else { Err(errors) }
 }
@@ -133,9 +133,9 @@ fn services(r: &mut Reader<'_>, node: &Node<'_>, into: &mut Gathered) {
             continue;
         }
         check::service_name(r, name.get_ref(), at);
-        let before = r.errors();
-        let raw = r.field::<RawService>(name, node, &key).map(|l| l.value).unwrap_or_default();
-        let broken = r.errors() > before;
+        let read = r.field::<RawService>(name, node, &key);
+        let broken = read.is_none();
+        let raw = read.map(|l| l.value).unwrap_or_default();
         into.services.insert(name.get_ref().as_ref().into(), Read { raw, at, broken });
     }
 }
@@ -149,35 +149,27 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
                 .help("[services.web]\ncommand = [\"program\", \"argument\"]"),
         );
     }
-    let defaults_sound = r.errors();
     let defaults = defaults.map(|d| d.value);
     if let Some(d) = &defaults {
         build::check_defaults(r, d);
     }
-    let broken_defaults = r.errors() > defaults_sound;
     let guardian = guardian.map(|g| build::guardian(r, &g.value)).unwrap_or_default();
     let kinds: Neighbours =
-        services.iter().map(|(name, s)| (name.clone(), kind(&s.raw, defaults.as_ref()))).collect();
+        services.iter().map(|(name, s)| (name.clone(), kind(s, defaults.as_ref()))).collect();
     let shared_env = defaults.as_ref().and_then(|d| d.env.as_ref()).map(|e| build::env(&e.value));
     let mut specs = Specs { max_parallel_starts: guardian.max_parallel_starts, ..Specs::default() };
     let mut built: BTreeMap<Arc<str>, Arc<ServiceConfig>> = BTreeMap::new();
     let mut places: BTreeMap<Arc<str>, At> = BTreeMap::new();
     for (name, read) in &mut services {
         places.insert(name.clone(), read.at);
-        if read.broken || broken_defaults {
-            build::check_dependencies(r, name, &read.raw, &kinds);
+        if read.broken {
             continue;
         }
         let raw = std::mem::take(&mut read.raw);
-        let made = build::Building { r: &mut *r, cx, name, at: read.at, neighbours: &kinds }.service(
-            raw,
-            defaults.as_ref(),
-            shared_env.as_ref(),
-        );
-        if let Some((spec, config)) = made {
-            specs.services.insert(name.clone(), spec);
-            built.insert(name.clone(), Arc::new(config));
-        }
+        let mut building = build::Building { r: &mut *r, cx, name, at: read.at, neighbours: &kinds };
+        let (spec, config) = building.service(raw, defaults.as_ref(), shared_env.as_ref());
+        specs.services.insert(name.clone(), spec);
+        built.insert(name.clone(), Arc::new(config));
     }
     check::cycles(r, &specs, &places);
     check::disabled(r, &specs, &places);
@@ -185,10 +177,13 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
     Config { specs, services: built, guardian, warnings: vec![] }
 }
 
-/// A service's kind, also of one that is otherwise wrong, so that its dependents are judged rightly.
-fn kind(own: &RawService, defaults: Option<&RawService>) -> Kind {
-    let word = own.kind.as_ref().or_else(|| defaults.and_then(|d| d.kind.as_ref()));
-    word.map_or(Kind::Service, |k| k.value.0)
+/// A service's kind; `None` where it is written, and wrong.
+fn kind(own: &Read, defaults: Option<&RawService>) -> Option<Kind> {
+    if own.broken || [Some(&own.raw), defaults].into_iter().flatten().any(|t| t.bad.contains(&"kind")) {
+        return None;
+    }
+    let word = own.raw.kind.as_ref().or_else(|| defaults.and_then(|d| d.kind.as_ref()));
+    Some(word.map_or(Kind::Service, |k| k.value.0))
 }
 
 /// The service that was probably meant.

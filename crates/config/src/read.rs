@@ -3,6 +3,7 @@
 //! the schema and the reference all come from one definition.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::Schema;
@@ -48,6 +49,9 @@ impl<'p> Key<'p> {
     /// `` `max_delay` in services.web.restart ``.
     pub(crate) fn in_words(&self) -> String {
         match self.parent {
+            Some(parent) if self.name.starts_with('[') => {
+                format!("item {} of {parent}", self.name.trim_matches(['[', ']']))
+            }
             Some(parent) if !parent.is_root() => format!("`{}` in {parent}", self.name),
             _ => format!("`{}`", self.name),
         }
@@ -110,7 +114,8 @@ impl Draft {
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        let help = help.into();
+        self.help = Some(help).filter(|h| !h.is_empty());
         self
     }
 
@@ -130,6 +135,8 @@ pub(crate) struct Reader<'s> {
     pub(crate) file: u32,
     drafts: Vec<Draft>,
     errors: usize,
+    /// Findings of `push_once`.
+    told: BTreeSet<(At, &'static str)>,
     /// Offsets at which the lines of each file start; made when first needed.
     lines: Vec<Vec<u32>>,
     /// Values that no message may show.
@@ -139,13 +146,22 @@ pub(crate) struct Reader<'s> {
 impl<'s> Reader<'s> {
     pub(crate) fn new(sources: &'s [Source]) -> Self {
         let lines = vec![vec![]; sources.len()];
-        Self { sources, file: 0, drafts: vec![], errors: 0, lines, secrets: vec![] }
+        Self { sources, file: 0, drafts: vec![], errors: 0, told: BTreeSet::new(), lines, secrets: vec![] }
     }
 
     pub(crate) fn push(&mut self, draft: Draft) {
         self.errors += usize::from(draft.severity == Severity::Error);
         if self.drafts.len() < MAX_FINDINGS {
             self.drafts.push(draft);
+        }
+    }
+
+    /// Tells a finding about a value that many services may have from `[defaults]`: the first of them tells it.
+    pub(crate) fn push_once(&mut self, draft: Draft) {
+        if self.told.insert((draft.at, draft.code)) {
+            self.push(draft);
+        } else {
+            self.errors += usize::from(draft.severity == Severity::Error);
         }
     }
 
@@ -284,8 +300,8 @@ impl<'s> Reader<'s> {
             let inside = |s: &At| (s.start as usize..s.end as usize).contains(&(begin + i));
             self.secrets.iter().any(|s| s.file as usize == file && inside(s))
         };
-        // Quotes stay, so that the line still reads as TOML.
-        line.char_indices().map(|(i, c)| if hidden(i) && !"\"'".contains(c) { '*' } else { c }).collect()
+        // Quotes and blanks stay, so that the line still reads as TOML.
+        line.char_indices().map(|(i, c)| if hidden(i) && !"\"' ".contains(c) { '*' } else { c }).collect()
     }
 
     /// All findings in the order of their places: errors and warnings.
@@ -386,7 +402,11 @@ macro_rules! table {
     ($(#[doc = $doc:literal])* $name:ident { $( $(#[doc = $fdoc:literal])* $field:ident : $ty:ty = $default:literal, $class:ident; )* }) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, Default)]
-        pub(crate) struct $name { $( pub(crate) $field: Option<$crate::read::Located<$ty>>, )* }
+        pub(crate) struct $name {
+            $( pub(crate) $field: Option<$crate::read::Located<$ty>>, )*
+            /// Keys that are written, and wrong: absent here, but not missing.
+            pub(crate) bad: Vec<&'static str>,
+        }
 
         impl $crate::read::Table for $name {
             const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
@@ -407,7 +427,12 @@ macro_rules! table {
                 let mut this = Self::default();
                 for (name, node) in table.iter() {
                     match name.get_ref().as_ref() {
-                        $( stringify!($field) => this.$field = r.field(name, node, key), )*
+                        $( stringify!($field) => {
+                            this.$field = r.field(name, node, key);
+                            if this.$field.is_none() {
+                                this.bad.push(stringify!($field));
+                            }
+                        } )*
                         other => {
                             let hint = hint(other, node.get_ref());
                             r.unknown_key(name, key, Self::NAMES, hint);
@@ -423,6 +448,7 @@ macro_rules! table {
                     (own @ None, Some(shared)) => *own = Some(shared.clone()),
                     (_, None) => {}
                 } )*
+                self.bad.extend(&defaults.bad);
             }
         }
     };

@@ -1,7 +1,6 @@
 //! What one instance is started with: `${…}` filled in, paths absolute, the environment whole.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -165,7 +164,7 @@ impl Trouble {
     }
 }
 
-/// What may be filled in for one instance. The environment is worked out when a text first needs it.
+/// What may be filled in for one instance.
 pub(crate) struct Filler<'a> {
     service: &'a str,
     instance: u16,
@@ -173,7 +172,6 @@ pub(crate) struct Filler<'a> {
     cx: &'a Context,
     /// Lines of `env_file`, once it is read; a variable that names itself means the value below it.
     file: &'a BTreeMap<String, String>,
-    own: OnceCell<Result<BTreeMap<Arc<str>, String>, Trouble>>,
 }
 
 /// No `env_file` was read.
@@ -181,7 +179,7 @@ pub(crate) static NO_FILE: BTreeMap<String, String> = BTreeMap::new();
 
 impl<'a> Filler<'a> {
     pub(crate) fn new(service: &'a str, instance: u16, env: &'a Env, cx: &'a Context) -> Self {
-        Self { service, instance, env, cx, file: &NO_FILE, own: OnceCell::new() }
+        Self { service, instance, env, cx, file: &NO_FILE }
     }
 
     fn builtin(&self, name: &str) -> Option<Cow<'a, str>> {
@@ -193,26 +191,27 @@ impl<'a> Filler<'a> {
     }
 
     /// The service's own variables.
-    pub(crate) fn own_env(&self) -> Result<&BTreeMap<Arc<str>, String>, Trouble> {
-        self.own.get_or_init(|| self.work_out()).as_ref().map_err(Clone::clone)
-    }
-
-    pub(crate) fn fill<'t>(&self, text: &'t str, rule: Rule) -> Result<Cow<'t, str>, Trouble> {
-        if !text.contains('$') {
-            return Ok(Cow::Borrowed(text));
-        }
-        let own = self.own_env()?;
-        let lookup =
-            |name: &str| self.builtin(name).or_else(|| own.get(name).map(|v| Cow::Borrowed(v.as_str())));
-        expand(text, rule, lookup).map_err(Trouble::Unknown)
-    }
-
-    fn work_out(&self) -> Result<BTreeMap<Arc<str>, String>, Trouble> {
+    pub(crate) fn own_env(&self) -> Result<BTreeMap<Arc<str>, String>, Trouble> {
         let mut done = BTreeMap::new();
         for (name, _) in self.env.iter() {
             self.variable(name, &mut done)?;
         }
         Ok(done)
+    }
+
+    /// A text with its names filled in. Only the variables that it needs are worked out, so that a path to `env_file` may
+    /// stand beside variables that need that file.
+    pub(crate) fn fill<'t>(&self, text: &'t str, rule: Rule) -> Result<Cow<'t, str>, Trouble> {
+        if !text.contains('$') {
+            return Ok(Cow::Borrowed(text));
+        }
+        let mut own = BTreeMap::new();
+        for name in names(text).filter(|n| self.builtin(n).is_none() && self.env.get(n).is_some()) {
+            self.variable(&Arc::from(name), &mut own)?;
+        }
+        let lookup =
+            |name: &str| self.builtin(name).or_else(|| own.get(name).map(|v| Cow::Borrowed(v.as_str())));
+        expand(text, rule, lookup).map_err(Trouble::Unknown)
     }
 
     /// Works out one variable and, before it, what it needs. Without recursion: a chain may be as long as the table.
@@ -289,7 +288,7 @@ impl ServiceConfig {
             argv: argv(&self.command)?,
             cwd: self.cwd.as_deref().map_or_else(|| Ok(cx.base.clone()), path)?,
             own_env: own.keys().map(|n| n.to_string()).chain(file.keys().cloned()).collect(),
-            env: self.whole_env(instance, cx, &file, own),
+            env: self.whole_env(instance, cx, &file, &own),
             user: self.user.clone(),
             group: self.group.clone(),
             umask: self.umask,
@@ -307,7 +306,7 @@ impl ServiceConfig {
                 pre_stop: hook(&self.hooks.pre_stop)?,
                 post_stop: hook(&self.hooks.post_stop)?,
             },
-            log: self.log_paths(instance, cx).map_err(trouble)?,
+            log: self.log_paths(&filler).map_err(trouble)?,
         })
     }
 
@@ -340,9 +339,9 @@ impl ServiceConfig {
         }
     }
 
-    /// Where `instance` logs.
-    pub(crate) fn log_paths(&self, instance: u16, cx: &Context) -> Result<ResolvedLog, Trouble> {
-        let filler = Filler::new(&self.name, instance, &self.env, cx);
+    /// Where an instance logs.
+    pub(crate) fn log_paths(&self, filler: &Filler<'_>) -> Result<ResolvedLog, Trouble> {
+        let (instance, cx) = (filler.instance, filler.cx);
         let path = |text: &str| filler.fill(text, Rule::Plain).map(|p| cx.base.join(p.as_ref()));
         let by_name = || match instance {
             1 => cx.state_dir.join("logs").join(format!("{}.log", self.name)),
@@ -378,10 +377,8 @@ impl ServiceConfig {
     fn read_env_file(&self, instance: u16, cx: &Context) -> Result<BTreeMap<String, String>, Diagnostic> {
         let Some(text) = &self.env_file else { return Ok(BTreeMap::new()) };
         let filler = Filler::new(&self.name, instance, &self.env, cx);
-        let failed = |why: String| {
-            Diagnostic::error("env-file", format!("services.{}: env_file {why}", self.name))
-                .help("a line is NAME=value, NAME=\"value\" or NAME='value'; `#` starts a comment")
-        };
+        let failed =
+            |why: String| Diagnostic::error("env-file", format!("services.{}: env_file {why}", self.name));
         let path = match filler.fill(text, Rule::Plain) {
             Ok(path) => cx.base.join(path.as_ref()),
             Err(t) => return Err(failed(t.words())),
@@ -396,7 +393,9 @@ impl ServiceConfig {
             return Err(failed(format!("{} is not UTF-8", path.display())).in_file(path));
         };
         env_lines(&content).map_err(|(line, why)| {
-            let mut d = failed(format!("{}: {why}", path.display())).in_file(path);
+            let mut d = failed(format!("{}: {why}", path.display()))
+                .in_file(path)
+                .help("a line is NAME=value, NAME=\"value\" or NAME='value'; `#` starts a comment");
             d.line = line;
             d
         })

@@ -73,10 +73,8 @@ fn read(path: &Path) -> Result<String, Diagnostic> {
                 format!("{} cannot be read: {}", path.display(), words(&e)),
             )
             .in_file(path);
-            return Err(match e.kind() {
-                ErrorKind::NotFound => d.help("keepwell init writes a commented starter file"),
-                _ => d,
-            });
+            let absent = e.kind() == ErrorKind::NotFound;
+            return Err(if absent { d.help("keepwell init writes a commented starter file") } else { d });
         }
     };
     if bytes.len() as u64 > MAX_FILE {
@@ -108,14 +106,15 @@ fn slurp(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// An IO error in words, without the number that `std` appends.
 pub(crate) fn words(e: &std::io::Error) -> String {
-    match e.kind() {
-        ErrorKind::NotFound => "there is no such file".to_owned(),
-        ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        ErrorKind::IsADirectory => "it is a folder".to_owned(),
-        _ => {
-            let text = e.to_string();
-            let cut = text.find(" (os error").unwrap_or(text.len());
-            text[..cut].to_lowercase()
-        }
+    let known = [
+        (ErrorKind::NotFound, "there is no such file"),
+        (ErrorKind::PermissionDenied, "permission denied"),
+        (ErrorKind::IsADirectory, "it is a folder"),
+    ];
+    if let Some((_, text)) = known.iter().find(|(kind, _)| *kind == e.kind()) {
+        return (*text).to_owned();
     }
+    let text = e.to_string();
+    let cut = text.find(" (os error").unwrap_or(text.len());
+    text[..cut].to_lowercase()
 }

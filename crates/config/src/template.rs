@@ -97,10 +97,12 @@ pub(crate) fn names(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         while let Some((part, after)) = next(rest) {
-            rest = after;
             if let Part::Name { name, .. } = part {
+                // As `expand` does: within a shell's own braces there may be more of them.
+                rest = &rest[2..];
                 return Some(name);
             }
+            rest = after;
         }
         None
     })

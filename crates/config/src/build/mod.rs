@@ -28,8 +28,8 @@ use crate::read::{At, Draft, Element as _, Located, Reader};
 use crate::resolve::Filler;
 use crate::template;
 
-/// All services that are written, and their kinds.
-pub(crate) type Neighbours = BTreeMap<Arc<str>, Kind>;
+/// All services that are written, and their kinds; `None` where the kind is wrong.
+pub(crate) type Neighbours = BTreeMap<Arc<str>, Option<Kind>>;
 
 /// A log file below this would be all rotation.
 const SMALLEST_LOG: u64 = 64 << 10;
@@ -47,14 +47,13 @@ pub(crate) struct Building<'a, 's> {
 }
 
 impl Building<'_, '_> {
-    /// The service, or `None` after errors.
+    /// The service. After errors it is no whole one, but good enough for the checks across services.
     pub(crate) fn service(
         &mut self,
         own: RawService,
         defaults: Option<&RawService>,
         shared_env: Option<&Env>,
-    ) -> Option<(ServiceSpec, ServiceConfig)> {
-        let before = self.r.errors();
+    ) -> (ServiceSpec, ServiceConfig) {
         let policy_is_own = own.restart.as_ref().is_some_and(|r| r.value.policy.is_some());
         let env_is_own = own.env.is_some();
         self.own_ready(&own);
@@ -68,7 +67,7 @@ impl Building<'_, '_> {
             Some(shared) if !env_is_own => shared.clone(),
             _ => raw.env.as_ref().map(|e| env(&e.value)).unwrap_or_default(),
         };
-        let (command, command_at) = self.main_command(&raw, shell)?;
+        let command = self.main_command(&raw, shell).unwrap_or(Command::Words(Box::default()));
         let hooks = self.hooks(raw.hooks.as_ref().map(|h| &h.value));
         let readiness = self.ready(&raw, kind);
         let instances = raw.instances.as_ref().map_or(1, |n| u16::try_from(n.value.0).unwrap_or(u16::MAX));
@@ -85,36 +84,40 @@ impl Building<'_, '_> {
             fingerprint: 0,
         };
         let mut config = self.process(&raw, command, env);
-        config.command_at = command_at;
+        config.command_at = raw.command.as_ref().map_or(self.at, |c| c.at);
         config.ready = readiness.how;
         config.hooks = hooks.1;
         config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);
-        config.description = raw.description.map(|d| d.value.0);
-        config.tags = raw.tags.map(|t| t.value.0).unwrap_or_default();
-        self.texts(
-            &config,
-            raw.cwd.as_ref(),
-            raw.env_file.as_ref(),
-            raw.log.as_ref().map(|l| &l.value),
-            raw.env.as_ref(),
-        );
-        self.targets(&config, raw.ready.as_ref());
+        config.description = raw.description.as_ref().map(|d| d.value.0.clone());
+        config.tags = raw.tags.as_ref().map(|t| t.value.0.clone()).unwrap_or_default();
+        // A variable that is written wrongly is not an unknown one.
+        if !raw.bad.contains(&"env") && !raw.env.as_ref().is_some_and(|e| e.value.broken) {
+            self.texts(&config, &raw);
+            self.targets(&config, raw.ready.as_ref());
+        }
         spec.fingerprint = keys::fingerprint(&spec, &config);
-        (self.r.errors() == before).then_some((spec, config))
+        (spec, config)
     }
 
-    fn main_command(&mut self, raw: &RawService, shell: bool) -> Option<(Command, At)> {
+    fn tell(&mut self, draft: Draft) {
+        self.r.push_once(draft);
+    }
+
+    fn main_command(&mut self, raw: &RawService, shell: bool) -> Option<Command> {
         let Some(command) = &raw.command else {
+            if raw.bad.contains(&"command") {
+                return None;
+            }
             let d = Draft::error(
                 "missing-key",
                 self.at,
                 format!("`command` is missing in services.{}", self.name),
             );
-            self.r.push(d.label("nothing could be started").help("command = [\"program\", \"argument\"]"));
+            self.tell(d.label("nothing could be started").help("command = [\"program\", \"argument\"]"));
             return None;
         };
         let key = format!("`command` in services.{}", self.name);
-        Some((self.command(command, &key, shell)?, command.at))
+        self.command(command, &key, shell)
     }
 
     fn hooks(&mut self, raw: Option<&RawHooks>) -> (Hooks, HookCommands) {
@@ -159,7 +162,7 @@ impl Building<'_, '_> {
             at,
             format!("`{key}` in services.{}.{table} must be longer than 0", self.name),
         );
-        self.r.push(d.label("no time at all"));
+        self.tell(d.label("no time at all"));
     }
 
     fn depends_on(&mut self, raw: Option<&RawDepends>) -> Vec<Dependency> {
@@ -176,7 +179,7 @@ impl Building<'_, '_> {
                 if size.value.0 < SMALLEST_LOG {
                     let message =
                         format!("`size` in services.{}.log.rotate must be at least 64KiB", self.name);
-                    self.r.push(
+                    self.tell(
                         Draft::error("bad-value", size.at, message).label("less would be all rotation"),
                     );
                 }
@@ -194,7 +197,7 @@ impl Building<'_, '_> {
                     self.name
                 );
                 let d = Draft::error("shared-log", file.at, message).label("`${instance}` is missing");
-                self.r.push(d.help(format!("log.{key} = \"logs/${{service}}-${{instance}}.log\"")));
+                self.tell(d.help(format!("log.{key} = \"logs/${{service}}-${{instance}}.log\"")));
             }
         }
         let text = |f: &Option<Located<Filled>>| f.as_ref().map(|f| f.value.0.clone());
@@ -219,24 +222,11 @@ impl Building<'_, '_> {
         }
         if let Err(why) = config.resolved_ready(&filler, self.cx) {
             let d = Draft::error("bad-value", filled.at, format!("{key} is no address that can be checked"));
-            let help = match &config.ready {
-                Ready::Http { .. } => "http = \"http://127.0.0.1:8080/health\"",
-                _ => "tcp = \"127.0.0.1:5432\"",
-            };
-            self.r.push(d.label(why).help(help));
+            let http = matches!(config.ready, Ready::Http { .. });
+            let help =
+                if http { "http = \"http://127.0.0.1:8080/health\"" } else { "tcp = \"127.0.0.1:5432\"" };
+            self.tell(d.label(why).help(help));
         }
-    }
-}
-
-/// What a service depends on. Also told for services that are wrong otherwise, so that one run shows all.
-pub(crate) fn check_dependencies(
-    r: &mut Reader<'_>,
-    name: &Arc<str>,
-    raw: &RawService,
-    neighbours: &Neighbours,
-) {
-    if let Some(depends) = &raw.depends_on {
-        let _ = dependencies(r, name, &depends.value, neighbours);
     }
 }
 
@@ -261,17 +251,17 @@ fn dependencies(
             continue;
         };
         let default = match kind {
-            Kind::Service => Condition::Ready,
-            Kind::Oneshot => Condition::Completed,
+            Some(Kind::Oneshot) => Condition::Completed,
+            Some(Kind::Service) | None => Condition::Ready,
         };
         let condition = d.condition.as_ref().map_or(default, |c| c.value.0);
         let wrong = match (condition, kind) {
-            (Condition::Completed, Kind::Service) => Some((
+            (Condition::Completed, Some(Kind::Service)) => Some((
                 "completed",
                 "only a oneshot completes",
                 "write \"ready\", or give it kind = \"oneshot\"",
             )),
-            (Condition::Ready, Kind::Oneshot) => {
+            (Condition::Ready, Some(Kind::Oneshot)) => {
                 Some(("ready", "a oneshot is done when it has completed", "write \"completed\""))
             }
             (Condition::Started | Condition::Completed | Condition::Ready, _) => None,
@@ -282,7 +272,7 @@ fn dependencies(
             r.push(Draft::error("bad-condition", at, message).label(instead));
         }
         let bind = d.bind.as_ref().is_some_and(|b| b.value);
-        if let Some(b) = d.bind.as_ref().filter(|b| b.value && *kind == Kind::Oneshot) {
+        if let Some(b) = d.bind.as_ref().filter(|b| b.value && *kind == Some(Kind::Oneshot)) {
             let message = format!("services.{name} cannot be bound to `{on}`");
             let e = Draft::error("bad-condition", b.at, message);
             r.push(e.label("a oneshot ends by itself, and would take its dependents with it"));
@@ -343,5 +333,5 @@ pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig 
 
 /// The table as services keep it.
 pub(crate) fn env(raw: &RawEnv) -> Env {
-    Env(raw.0.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect())
+    Env(raw.vars.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect())
 }

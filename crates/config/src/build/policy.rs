@@ -44,7 +44,7 @@ impl Building<'_, '_> {
                     let message =
                         format!("services.{} is a oneshot and cannot be restarted always", self.name);
                     let d = Draft::error("bad-value", word.at, message);
-                    self.r.push(d.label("write \"on-failure\" or \"never\""));
+                    self.tell(d.label("write \"on-failure\" or \"never\""));
                 }
                 // What all services share is meant for those that run for ever.
                 (Kind::Oneshot, Policy::Always, false) => {}
@@ -53,11 +53,11 @@ impl Building<'_, '_> {
         }
         p.delay = raw.delay.as_ref().map_or(p.delay, |d| d.value.0);
         match &raw.max_delay {
-            Some(max) if max.value.0 < p.delay => {
+            Some(max) if max.value.0 < p.delay && !raw.bad.contains(&"delay") => {
                 let message =
                     format!("`max_delay` in services.{}.restart is shorter than `delay`", self.name);
                 let label = format!("`delay` is {}", crate::element::duration::Written(p.delay));
-                self.r.push(Draft::error("bad-value", max.at, message).label(label));
+                self.tell(Draft::error("bad-value", max.at, message).label(label));
             }
             Some(max) => p.max_delay = max.value.0,
             None => p.max_delay = p.max_delay.max(p.delay),
@@ -104,7 +104,7 @@ impl Building<'_, '_> {
                     let table = format!("services.{}.restart.exit_codes", self.name);
                     let message = format!("exit code {code} has two meanings in {table}");
                     let label = format!("it is also in `{other}`");
-                    self.r.push(Draft::error("bad-value", codes.at, message).label(label));
+                    self.tell(Draft::error("bad-value", codes.at, message).label(label));
                 }
                 taken.push((*code, class));
             }

@@ -4,7 +4,6 @@ use crate::config::{Command, Env, HookCommands, Limits, LogConfig, Ready, Rotate
 use crate::element::command::{CommandText, inside, split};
 use crate::element::env::RawEnv;
 use crate::element::limits::RawLimits;
-use crate::element::log::RawLog;
 use crate::element::scalar::Filled;
 use crate::element::service::RawService;
 use crate::read::{At, Draft, Located};
@@ -25,7 +24,7 @@ impl Building<'_, '_> {
                     raw.at,
                     format!("{key} must be a string, since `shell = true`"),
                 );
-                self.r.push(d.label("a shell reads one text").help("command = \"cd data && exec ./server\""));
+                self.tell(d.label("a shell reads one text").help("command = \"cd data && exec ./server\""));
                 None
             }
             (CommandText::Line(line), false) => self.split(raw.at, line, key),
@@ -40,13 +39,11 @@ impl Building<'_, '_> {
                         "{key} is not given to a shell, so `{operator}` is an argument like any other"
                     );
                     let d = Draft::warning("shell-syntax", inside(self.r, at, line, *offset), message);
-                    self.r.push(d.label("the program gets this text").help(
-                        if key.starts_with("`command`") {
-                            "shell = true gives the whole command to /bin/sh"
-                        } else {
-                            "[\"sh\", \"-c\", \"…\"] gives a text to a shell"
-                        },
-                    ));
+                    self.tell(d.label("the program gets this text").help(if key.starts_with("`command`") {
+                        "shell = true gives the whole command to /bin/sh"
+                    } else {
+                        "[\"sh\", \"-c\", \"…\"] gives a text to a shell"
+                    }));
                 }
                 split.words
             }
@@ -65,12 +62,12 @@ impl Building<'_, '_> {
         if let Some((variable, _)) = first.split_once('=').filter(|(v, _)| !v.is_empty() && name(v)) {
             let message = format!("{key} starts with a variable, which only a shell understands");
             let d = Draft::error("bad-command", at, message);
-            self.r.push(d.label(format!("put `{variable}` into `env`")));
+            self.tell(d.label(format!("put `{variable}` into `env`")));
             return None;
         }
         if first.trim().is_empty() {
             let d = Draft::error("bad-command", at, format!("{key} has no program"));
-            self.r.push(d.label("the program's name is empty"));
+            self.tell(d.label("the program's name is empty"));
             return None;
         }
         Some(Command::Words(words.into_iter().map(Into::into).collect()))
@@ -108,7 +105,7 @@ impl Building<'_, '_> {
     fn limits(&mut self, raw: &RawLimits) -> Limits {
         if let Some(m) = raw.memory.as_ref().filter(|m| m.value.0 < 1 << 20) {
             let message = format!("`memory` in services.{}.limits must be at least 1MiB", self.name);
-            self.r.push(Draft::error("bad-value", m.at, message).label("no program could be loaded"));
+            self.tell(Draft::error("bad-value", m.at, message).label("no program could be loaded"));
         }
         let number = |n: i64| u64::try_from(n).unwrap_or(0);
         Limits {
@@ -121,27 +118,21 @@ impl Building<'_, '_> {
     }
 
     /// Whether everything that `${…}` may stand in can be filled in, told where it stands.
-    pub(super) fn texts(
-        &mut self,
-        config: &ServiceConfig,
-        cwd: Option<&Located<Filled>>,
-        env_file: Option<&Located<Filled>>,
-        log: Option<&RawLog>,
-        env: Option<&Located<RawEnv>>,
-    ) {
+    pub(super) fn texts(&mut self, config: &ServiceConfig, raw: &RawService) {
         let filler = Filler::new(self.name, 1, &config.env, self.cx);
         // A variable that means itself may stand in `env_file`, which is read at the start only.
         if let Err(trouble) = filler.own_env()
             && !(config.env_file.is_some() && means_itself(&trouble))
         {
-            self.env_trouble(&trouble, env);
+            self.env_trouble(&trouble, raw.env.as_ref());
             return;
         }
         let own = |key: &str| format!("`{key}` in services.{}", self.name);
+        let log = raw.log.as_ref().map(|l| &l.value);
         let (file, stderr) = (log.and_then(|l| l.file.as_ref()), log.and_then(|l| l.stderr_file.as_ref()));
         let paths = [
-            (own("cwd"), cwd),
-            (own("env_file"), env_file),
+            (own("cwd"), raw.cwd.as_ref()),
+            (own("env_file"), raw.env_file.as_ref()),
             (own("log.file"), file),
             (own("log.stderr_file"), stderr),
         ];
@@ -152,7 +143,7 @@ impl Building<'_, '_> {
             {
                 let message = format!("`${name}` is plain text in {key}: no shell reads it");
                 let d = Draft::warning("shell-syntax", path.at, message);
-                self.r.push(
+                self.tell(
                     d.label("used as it stands")
                         .help(format!("to fill in a variable, list it in `env` and write ${{{name}}}")),
                 );
@@ -165,7 +156,7 @@ impl Building<'_, '_> {
         let Err(trouble) = filler.fill(&text.value.0, Rule::Plain) else { return true };
         let Trouble::Unknown(unknown) = &trouble else { return false };
         let d = self.unknown(text.at, &text.value.0, unknown, key);
-        self.r.push(d);
+        self.tell(d);
         false
     }
 
@@ -188,14 +179,14 @@ impl Building<'_, '_> {
     }
 
     fn env_trouble(&mut self, trouble: &Trouble, env: Option<&Located<RawEnv>>) {
-        let at = |name: &str| env.and_then(|e| e.value.0.get(name)).map_or(self.at, |v| v.at);
+        let at = |name: &str| env.and_then(|e| e.value.vars.get(name)).map_or(self.at, |v| v.at);
         match trouble {
             Trouble::Unknown(_) => {}
             Trouble::Missing { variable, from } => {
                 let message = format!("`{from}` is not set in keepwell's own environment");
                 let d = Draft::error("missing-variable", at(variable), message);
                 let d = d.label(format!("services.{} takes `{variable}` from it", self.name));
-                self.r.push(
+                self.tell(
                     d.help("set it where keepwell is started, or leave it out when absent: optional = true"),
                 );
             }
@@ -203,13 +194,13 @@ impl Building<'_, '_> {
                 let place = at(variable);
                 let d =
                     self.unknown(place, "", unknown, &format!("env.{variable} of services.{}", self.name));
-                self.r.push(d);
+                self.tell(d);
             }
             Trouble::Ring(ring) => {
                 let first = ring.first().map_or(self.at, |n| at(n));
                 let message =
                     format!("variables of services.{} need each other: {}", self.name, ring.join(" → "));
-                self.r.push(Draft::error("cycle", first, message).label("none of them has a value"));
+                self.tell(Draft::error("variable-cycle", first, message).label("none of them has a value"));
             }
         }
     }

@@ -68,9 +68,12 @@ impl Building<'_, '_> {
         one_check(self.r, &ready.value, &table);
         let checks = ready.value.table.checks();
         let [(check, _)] = checks.as_slice() else { return };
+        if !ready.value.table.bad.is_empty() {
+            return;
+        }
         for (key, at) in extras(&ready.value.table).filter(|(key, _)| !goes_with(check, key)) {
             let d = Draft::error("no-effect", at, format!("`{key}` in {table} has no effect with `{check}`"));
-            self.r.push(d.label("take it away"));
+            self.tell(d.label("take it away"));
         }
     }
 
@@ -87,15 +90,15 @@ impl Building<'_, '_> {
                 let message =
                     format!("services.{} is a oneshot, which is never ready: it completes", self.name);
                 let d = Draft::error("no-effect", at, message);
-                self.r.push(d.label("write ready = \"none\", or leave `ready` out"));
+                self.tell(d.label("write ready = \"none\", or leave `ready` out"));
             }
             return none;
         }
         if checks.is_empty() {
-            if let Some((key, at)) = extras(t).next() {
+            if let Some((key, at)) = extras(t).next().filter(|_| t.bad.is_empty()) {
                 let message = format!("`{key}` in services.{}.ready has no check to go with", self.name);
                 let d = Draft::error("missing-key", at, message).label("what shall be checked?");
-                self.r.push(d.help("one of http, tcp, unix, exec, log, file, notify, delay"));
+                self.tell(d.help("one of http, tcp, unix, exec, log, file, notify, delay"));
             }
             return none;
         }
@@ -156,7 +159,7 @@ impl Building<'_, '_> {
         let Some(raw) = raw else { return default };
         if raw.value.0 < least {
             let message = format!("`{key}` in services.{}.ready must be at least 10ms", self.name);
-            self.r.push(Draft::error("bad-value", raw.at, message).label("too short"));
+            self.tell(Draft::error("bad-value", raw.at, message).label("too short"));
         }
         raw.value.0
     }

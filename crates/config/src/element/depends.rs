@@ -13,7 +13,7 @@ choice! { ConditionWord = Condition {
     "started" => Condition::Started,
     "ready" => Condition::Ready,
     "completed" => Condition::Completed,
-} "a condition" }
+} }
 
 table! {
     /// What a service waits for. Short: the condition alone.

@@ -58,20 +58,26 @@ impl Element for Value {
     }
     fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
         let at = r.at(node.span());
+        // The name of a variable is no secret; whatever else somebody writes here may be.
+        if !matches!(node.get_ref(), DeValue::Table(t) if t.contains_key("from")) {
+            r.secret(at);
+        }
         match node.get_ref() {
             DeValue::String(s) => {
-                r.secret(at);
                 super::scalar::no_nul::<Self>(r, node, key, s)?;
                 Some(Self(EnvValue::Text(s.as_ref().into())))
             }
             DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
-                r.secret(at);
                 r.bad(at, key, "put it in quotes")
             }
             DeValue::Table(t) => {
                 let raw: RawFrom = crate::read::Table::read_table(r, t, key, crate::read::no_hint);
                 let Some(from) = raw.from else {
-                    return if t.contains_key("from") { None } else { r.bad(at, key, "`from` is missing") };
+                    return if raw.bad.contains(&"from") {
+                        None
+                    } else {
+                        r.bad(at, key, "`from` is missing")
+                    };
                 };
                 let optional = raw.optional.is_some_and(|o| o.value);
                 Some(Self(EnvValue::From { name: from.value.0.as_ref().into(), optional }))
@@ -83,7 +89,11 @@ impl Element for Value {
 
 /// The table, sorted by name.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RawEnv(pub(crate) BTreeMap<Arc<str>, Located<EnvValue>>);
+pub(crate) struct RawEnv {
+    pub(crate) vars: BTreeMap<Arc<str>, Located<EnvValue>>,
+    /// Some of it is wrong and absent here.
+    pub(crate) broken: bool,
+}
 
 impl Element for RawEnv {
     fn what() -> Cow<'static, str> {
@@ -94,18 +104,22 @@ impl Element for RawEnv {
     }
     fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
         let DeValue::Table(t) = node.get_ref() else { return r.wrong_type(node, key) };
-        let mut all = BTreeMap::new();
+        let mut all = Self::default();
         for (name, node) in t.iter() {
-            check_name(r, name.get_ref(), r.at(name.span()), key);
-            if let Some(value) = r.field::<Value>(name, node, key) {
-                all.insert(name.get_ref().as_ref().into(), Located { value: value.value.0, at: value.at });
-            }
+            let at = r.at(name.span());
+            check_name(r, name.get_ref(), at, key);
+            let Some(value) = r.field::<Value>(name, node, key) else {
+                all.broken = true;
+                continue;
+            };
+            all.vars.insert(name.get_ref().as_ref().into(), Located { value: value.value.0, at: value.at });
         }
-        Some(Self(all))
+        Some(all)
     }
     fn inherit(&mut self, defaults: &Self) {
-        for (name, value) in &defaults.0 {
-            self.0.entry(name.clone()).or_insert_with(|| value.clone());
+        self.broken |= defaults.broken;
+        for (name, value) in &defaults.vars {
+            self.vars.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
 }

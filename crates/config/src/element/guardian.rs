@@ -8,7 +8,7 @@ use crate::read::{plain_table, table};
 choice! { WhenGoneWord = WhenDaemonGone {
     "drain" => WhenDaemonGone::Drain,
     "block" => WhenDaemonGone::Block,
-} "what to do with full pipes" }
+} }
 
 choice! { LogLevelWord = LogLevel {
     "error" => LogLevel::Error,
@@ -16,7 +16,7 @@ choice! { LogLevelWord = LogLevel {
     "info" => LogLevel::Info,
     "debug" => LogLevel::Debug,
     "trace" => LogLevel::Trace,
-} "a log level" }
+} }
 
 table! {
     /// The guardian itself.

@@ -14,12 +14,12 @@ choice! { PolicyWord = Policy {
     "always" => Policy::Always,
     "on-failure" => Policy::OnFailure,
     "never" => Policy::Never,
-} "a restart policy" }
+} }
 
 choice! { OnCrashLoopWord = OnCrashLoop {
     "retry" => OnCrashLoop::Retry,
     "give_up" => OnCrashLoop::GiveUp,
-} "what to do beyond the limit" }
+} }
 
 table! {
     /// When and how a program that ended is started again. Short: `restart = "on-failure"` sets the policy alone.

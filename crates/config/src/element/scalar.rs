@@ -18,10 +18,16 @@ impl<const MIN: i64, const MAX: i64> Element for Int<MIN, MAX> {
         }
     }
     fn syntax() -> Cow<'static, str> {
-        format!("written without quotes, such as {}", if MIN <= 10 && MAX >= 10 { 10 } else { MIN }).into()
+        "".into()
     }
     fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
-        let DeValue::Integer(n) = node.get_ref() else { return r.wrong_type(node, key) };
+        let n = match node.get_ref() {
+            DeValue::Integer(n) => n,
+            DeValue::String(s) if s.parse::<i64>().is_ok() => {
+                return r.bad(r.at(node.span()), key, format!("write {s} without quotes"));
+            }
+            _ => return r.wrong_type(node, key),
+        };
         match i64::from_str_radix(n.as_str(), n.radix()) {
             Ok(n) if (MIN..=MAX).contains(&n) => Some(Self(n)),
             Ok(n) if n < MIN => r.bad(r.at(node.span()), key, format!("at least {MIN}")),
@@ -168,7 +174,7 @@ pub(crate) fn list<T: Element, Whole: Element>(
 
 /// One word of a few: the words, and what each means.
 macro_rules! choice {
-    ($name:ident = $target:ty { $($word:literal => $value:expr),+ $(,)? } $what:literal) => {
+    ($name:ident = $target:ty { $($word:literal => $value:expr),+ $(,)? }) => {
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name(pub(crate) $target);
 
@@ -185,10 +191,10 @@ macro_rules! choice {
 
         impl $crate::read::Element for $name {
             fn what() -> std::borrow::Cow<'static, str> {
-                $what.into()
+                $crate::element::scalar::one_of(Self::WORDS).into()
             }
             fn syntax() -> std::borrow::Cow<'static, str> {
-                $crate::element::scalar::one_of(Self::WORDS).into()
+                "".into()
             }
             fn read(
                 r: &mut $crate::read::Reader<'_>,

@@ -17,12 +17,12 @@ use super::ready::RawReady;
 use super::restart::RawRestart;
 use super::scalar::{Filled, Int, Text, Texts, choice};
 use super::stop::RawStop;
-use crate::read::{Element, Key, Node, Reader, Table, schema_of, table};
+use crate::read::{Element, Key, Node, Reader, Table, nearest, schema_of, table};
 
 choice! { KindWord = Kind {
     "service" => Kind::Service,
     "oneshot" => Kind::Oneshot,
-} "a kind" }
+} }
 
 /// More instances than this of one program are a slip of the keys.
 pub(crate) const MAX_INSTANCES: i64 = 10_000;
@@ -125,19 +125,28 @@ pub(crate) fn hint(name: &str, _value: &DeValue<'_>) -> Option<String> {
         "gid" => "group",
         "startsecs" => "ready",
         "memory_limit" | "mem_limit" => "limits.memory",
-        _ => return inner(name).map(|table| format!("it belongs into `{table}`: {table}.{name}")),
+        _ => return inner(name),
     };
     Some(format!("here it is called `{ours}`"))
 }
 
-/// The table of a service that has a key of this name.
-fn inner(name: &str) -> Option<&'static str> {
-    let tables = [
+/// A key of this name, or nearly, in a table of a service.
+fn inner(name: &str) -> Option<String> {
+    let tables: [(&str, &[&'static str]); 5] = [
         ("restart", super::restart::RawRestart::NAMES),
         ("limits", super::limits::RawLimits::NAMES),
         ("hooks", super::hooks::RawHooks::NAMES),
         ("log", super::log::RawLog::NAMES),
         ("ready", super::ready::ReadyTable::NAMES),
     ];
-    tables.into_iter().find(|(_, names)| names.contains(&name)).map(|(table, _)| table)
+    if let Some((table, _)) = tables.iter().find(|(_, names)| names.contains(&name)) {
+        return Some(format!("it belongs into `{table}`: {table}.{name}"));
+    }
+    if nearest(name, RawService::NAMES.iter().copied()).is_some() {
+        return None;
+    }
+    let like = |(table, names): &(&str, &[&'static str])| {
+        nearest(name, names.iter().copied()).map(|like| format!("did you mean `{table}.{like}`?"))
+    };
+    tables.iter().find_map(like)
 }

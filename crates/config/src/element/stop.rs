@@ -14,7 +14,7 @@ choice! { ToWord = To {
     "main" => To::Main,
     "group" => To::Group,
     "tree" => To::Tree,
-} "who gets the signal" }
+} }
 
 table! {
     /// One step on the way down. After the last one the whole tree is killed.
