@@ -11,8 +11,9 @@ use keepwell_os::local::{Peer, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
-/// Bytes that wait in a connection, either way: the largest head, and what a client that does not read can hold.
-const BUFFER: usize = 16 << 10;
+/// Bytes that wait in a connection, either way: what a client that does not read can hold, and the largest head (a
+/// question about a thousand services by name has half of it).
+const BUFFER: usize = 64 << 10;
 /// A request's head has to be there after this.
 const HEAD: Duration = Duration::from_secs(30);
 /// Connections of owners, and of everybody else: so strangers cannot take the places of those who control.
