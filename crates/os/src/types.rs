@@ -1,9 +1,11 @@
 //! Requests and answers that cross the process boundary between daemon and anchor, so they are plain data.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A process to start. Paths and strings are the system's own bytes.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SpawnRequest {
     /// Absolute path of the program file; the daemon has looked it up.
     pub program: Vec<u8>,
@@ -29,6 +31,14 @@ pub struct SpawnRequest {
     pub capabilities: Option<Vec<u8>>,
     /// Files to write `0` into before the program is loaded: `cgroup.procs` of version 1 hierarchies.
     pub join: Vec<Vec<u8>>,
+}
+
+/// Arguments and environment may hold secrets, which must not come into a log with a debug print.
+impl fmt::Debug for SpawnRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = String::from_utf8_lossy(&self.program);
+        f.debug_struct("SpawnRequest").field("program", &program).finish_non_exhaustive()
+    }
 }
 
 /// Numeric identity of a process.

@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use keepwell_anchor::link::Link;
 use keepwell_anchor::protocol::{Finish, Hello, Report, Request, Welcome};
 use keepwell_config::{Context, Source};
-use keepwell_core::event::{EventKind, Level};
+use keepwell_core::event::Level;
 use keepwell_core::supervisor::{GuardianSnapshot, Persisted, ServiceSnapshot};
 use keepwell_core::{Input, Now, Role, RunId, ServiceId, Supervisor, Wall};
 use keepwell_os::local::{self, Endpoint};
@@ -22,7 +22,7 @@ use tokio::sync::broadcast;
 use super::reload::{self, Loaded};
 use super::slots::Slots;
 use super::{ANCHOR, Engine, LiveRun, PROGRAMS, key_service, put};
-use crate::api::{Access, ApiState, LogSource};
+use crate::api::{Access, ApiState};
 use crate::log::LogHub;
 use crate::message::{EngineHandle, INBOX, Message};
 use crate::options::Options;
@@ -43,7 +43,10 @@ struct Inheritance {
     kept: BTreeMap<Vec<u8>, Handle>,
     slots: Vec<(keepwell_anchor::protocol::OpenSlot, VecDeque<Handle>)>,
     runs: Vec<keepwell_anchor::protocol::Run>,
+    /// Reports that the last daemon did not acknowledge.
     news: Vec<Report>,
+    /// What happened since.
+    later: Vec<Report>,
 }
 
 /// The accepted configuration as it is kept with the anchor.
@@ -95,9 +98,12 @@ fn inherit(link: &mut Link) -> Result<Inheritance, BootError> {
     );
     link.flush();
     let mut all = Inheritance::default();
-    loop {
+    let mut synced = false;
+    while !synced {
         for (report, mut handles) in link.wait_recv().map_err(BootError::Anchor)? {
             match report {
+                // News may follow on the heels of the last of what was left.
+                news if synced => all.later.push(news),
                 Report::Welcome(w) => all.welcome = w,
                 Report::Value(v) => drop(all.values.insert(v.key, v.value)),
                 Report::Kept(key) => {
@@ -107,7 +113,7 @@ fn inherit(link: &mut Link) -> Result<Inheritance, BootError> {
                 }
                 Report::Slot(slot) => all.slots.push((slot, handles)),
                 Report::Run(run) => all.runs.push(run),
-                Report::Synced => return Ok(all),
+                Report::Synced => synced = true,
                 news @ (Report::Spawned(_)
                 | Report::SpawnFailed(_)
                 | Report::Exited(_)
@@ -118,6 +124,7 @@ fn inherit(link: &mut Link) -> Result<Inheritance, BootError> {
             }
         }
     }
+    Ok(all)
 }
 
 /// Ends the anchor with a text for the person who started it.
@@ -176,7 +183,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let api = ApiState::new(
         handle.clone(),
         opened.store.clone(),
-        Arc::new(LogFiles(log.clone())),
+        Arc::new(log.clone()),
         events.clone(),
         access.clone(),
     );
@@ -228,7 +235,6 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     if first {
         engine.keep_sources(&loaded.sources, now);
         engine.link.send(&Request::Keep(API_KEY.to_vec()), &[endpoint.as_handle()]);
-        engine.emit(now, None, EventKind::GuardianStarted);
     }
     engine.adopt(now, left, first);
     for note in notes {
@@ -301,9 +307,16 @@ impl Engine {
 
     /// Takes over slots, runs and missed reports.
     fn adopt(&mut self, now: Now, mut left: Inheritance, first: bool) {
-        if first {
-            return;
+        let later = std::mem::take(&mut left.later);
+        if !first {
+            self.take_over(now, left);
         }
+        for report in later {
+            self.take_report(now, report);
+        }
+    }
+
+    fn take_over(&mut self, now: Now, mut left: Inheritance) {
         let (drained, news): (Vec<_>, Vec<_>) =
             std::mem::take(&mut left.news).into_iter().partition(|r| matches!(r, Report::Drained(_)));
         // What the anchor drained was written before what is in the pipes, which opening a slot begins to move.
@@ -316,20 +329,14 @@ impl Engine {
                 owners.insert(open.slot, id);
             }
         }
-        let mut live = 0;
         for run in std::mem::take(&mut left.runs) {
-            if self.adopt_run(now, &run, &owners) {
-                live += 1;
-            }
+            self.adopt_run(now, &run, &owners);
         }
-        let missed = news.iter().filter(|r| matches!(r, Report::Exited(_))).count();
         for report in news {
             self.take_report(now, report);
         }
         self.adopt_notify(std::mem::take(&mut left.kept));
         self.supervisor.handle(now, Input::AdoptionDone);
-        let kind = EventKind::Adopted { runs: live, missed_exits: u32::try_from(missed).unwrap_or(u32::MAX) };
-        self.emit(now, None, kind);
     }
 
     fn adopt_slot(
@@ -350,18 +357,17 @@ impl Engine {
         Some(id)
     }
 
-    /// True for a main process that still runs.
     fn adopt_run(
         &mut self,
         now: Now,
         run: &keepwell_anchor::protocol::Run,
         owners: &BTreeMap<u32, ServiceId>,
-    ) -> bool {
-        let Some(service) = owners.get(&run.slot) else { return false };
+    ) {
+        let Some(service) = owners.get(&run.slot) else { return };
         let Some(role) = super::act::role(run.role) else {
             // Its asker died with the last daemon; nobody waits for the answer.
             self.link.send(&Request::Kill(run.run), &[]);
-            return false;
+            return;
         };
         if role == Role::Main && run.pid != 0 {
             self.slots.set_main_pid(service, Some(run.pid));
@@ -371,7 +377,6 @@ impl Engine {
             LiveRun { service: service.clone(), role, pid: run.pid, status_text: None },
         );
         self.supervisor.handle(now, Input::Adopted { run: RunId(run.run), pid: run.pid });
-        role == Role::Main
     }
 }
 
@@ -383,27 +388,5 @@ pub(super) fn parse_id(shown: &str) -> ServiceId {
             Err(_) => ServiceId::new(shown, 1),
         },
         None => ServiceId::new(shown, 1),
-    }
-}
-
-/// The log path as the API sees it.
-struct LogFiles(LogHub);
-
-impl LogSource for LogFiles {
-    fn tail(&self, slots: &[u32], lines: Option<usize>, since: Option<Wall>) -> Vec<wire::LogLine> {
-        self.0.tail_many(slots, lines, since)
-    }
-
-    fn follow(
-        &self,
-        slots: Vec<u32>,
-        lines: Option<usize>,
-        since: Option<Wall>,
-    ) -> tokio::sync::mpsc::Receiver<wire::LogLine> {
-        self.0.follow(slots, lines, since)
-    }
-
-    fn last_words(&self, slot: u32, n: usize) -> Vec<String> {
-        self.0.last_words(slot, n)
     }
 }

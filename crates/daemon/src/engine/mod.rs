@@ -246,7 +246,6 @@ impl Engine {
             return;
         }
         self.stopping = true;
-        self.emit(now, None, EventKind::GuardianStopping { reason: why.to_owned() });
         let by = keepwell_core::By(why.to_owned());
         // Shutting down twice is no error worth telling.
         let _ = self.supervisor.command(now, &by, &keepwell_core::Command::Shutdown);

@@ -74,18 +74,12 @@ impl Engine {
             return;
         }
         self.keep_sources(&loaded.sources, now);
+        tracing::info!(by = by.0, "a new configuration is taken on");
         let plan = self.supervisor.reload(now, loaded.config.specs.clone());
         let old = std::mem::replace(&mut self.config, loaded.config);
         self.apply_limits(&old);
         self.apply_live_settings();
         let answer = convert::reload_with(&plan, |id| why(&changes, id), after_seq);
-        let mut lines: Vec<String> = answer
-            .actions
-            .iter()
-            .map(|a| format!("{} {} {}", a.service, a.action, a.why).trim_end().to_owned())
-            .collect();
-        lines.push(format!("by {}", by.0));
-        self.emit(now, None, EventKind::ConfigApplied { changes: lines });
         drop(reply.send(Ok(answer)));
     }
 
