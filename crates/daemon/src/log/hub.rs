@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 
 use super::await_line::LineWatch;
 use super::shared::{Door, Inbox, SinkShared, SlotShared, lock};
-use super::sink::{LARGEST_PIPE, Sink, Took, Tools};
+use super::sink::{Sink, Took};
+use super::tools::{LARGEST_PIPE, Tools};
 use super::{ALL, LogNews, LogSpec, in_words};
 
 /// What one pipe may move before the others have their turn: some 1 ms.
@@ -256,7 +257,7 @@ impl Hub {
                     moved += n;
                     break Took::Moved(n, more);
                 }
-                other => break other,
+                end @ (Took::Empty | Took::Ended) => break end,
             }
         };
         let Some(slot) = self.slots.get_mut(&number) else { return };

@@ -8,7 +8,9 @@
 //! | File | Does |
 //! |---|---|
 //! | `hub` | the thread: its loop, the services' turns, flooding pipes |
-//! | `sink` | one file: where to cut it, rotation, trouble with the disk |
+//! | `sink` | one file: what goes into it, trouble with the disk |
+//! | `rotation` | where a file ends, and what becomes of it then |
+//! | `tools` | what the sinks share |
 //! | `index` | which byte was written when, beside each file |
 //! | `line` | bytes into lines, of bounded length |
 //! | `await_line` | a line that means ready |
@@ -24,10 +26,12 @@ mod hub;
 mod index;
 mod line;
 mod read;
+mod rotation;
 mod shared;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::io;
 use std::path::PathBuf;

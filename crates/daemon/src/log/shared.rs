@@ -132,6 +132,11 @@ impl SlotShared {
         self.followed.store(true, Ordering::Release);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed.load(Ordering::Acquire)
+    }
+
     /// Something was written, or something else about the files is new.
     pub(super) fn wake_followers(&self) {
         if !self.followed.load(Ordering::Acquire) {

@@ -1,77 +1,27 @@
 //! One file of a service's output: where to cut it, putting it aside, and what happens while it takes nothing.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keepwell_core::Mono;
 use keepwell_core::event::Level;
+use keepwell_os::AsHandle;
 use keepwell_os::pipe::{self, SinkKind};
-use keepwell_os::{AsHandle, Handle};
 
-use super::index::{self, Index};
+use super::index::Index;
+use super::rotation;
 use super::shared::{SinkShared, SourceShared};
-use super::{LogNews, NOTE, RING, RINGS, WINDOW, in_words};
+use super::tools::{LARGEST_PIPE, Seen, Tools, show};
+use super::{NOTE, RING, RINGS, WINDOW, in_words};
 
-/// Most bytes that are moved by one call: the largest pipe that a user may make.
-pub(super) const LARGEST_PIPE: usize = 1 << 20;
 /// A file that takes nothing is tried again after this long.
 const RETRY: Duration = Duration::from_secs(1);
 /// The same for one that cannot hold a log at all, where the time doubles up to this.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// How often it is asked whether the open file still is the one of that name, while there is output.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// What all sinks use, one at a time.
-pub(super) struct Tools {
-    /// Where what is in a pipe is looked at before it is moved.
-    scratch: Option<(Handle, Handle)>,
-    buffer: Vec<u8>,
-    /// Bytes in all rings.
-    rings: usize,
-    pub(super) now: Mono,
-    pub(super) news: Box<dyn Fn(LogNews) + Send>,
-}
-
-impl Tools {
-    pub(super) fn new(news: Box<dyn Fn(LogNews) + Send>) -> Tools {
-        Tools { scratch: None, buffer: Vec::new(), rings: 0, now: Mono(0), news }
-    }
-
-    fn tell(&self, slot: u32, level: Level, text: String) {
-        (self.news)(LogNews::Told { slot, level, text });
-    }
-
-    fn buffer(&mut self, size: usize) -> Vec<u8> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(size.max(buffer.len()), 0);
-        buffer
-    }
-
-    /// What is first in the pipe, without taking it out.
-    fn peek(&mut self, source: &SourceShared, len: usize) -> io::Result<Vec<u8>> {
-        let mut seen = self.buffer(len);
-        if self.scratch.is_none() {
-            let (read, write) = pipe::pipe()?;
-            // As many pieces as the source may have; where that is too much, less is seen at once.
-            let _ = pipe::set_capacity(read.as_handle(), LARGEST_PIPE);
-            self.scratch = Some((read, write));
-        }
-        let Some((read, write)) = &self.scratch else { return Err(io::ErrorKind::NotFound.into()) };
-        let copied = pipe::tee(source.pipe.as_handle(), write.as_handle(), len)?;
-        let mut n = 0;
-        while n < copied {
-            match pipe::read(read.as_handle(), &mut seen[n..copied])? {
-                0 => break,
-                more => n += more,
-            }
-        }
-        seen.truncate(n);
-        Ok(seen)
-    }
-}
 
 /// What one step did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,7 +112,7 @@ impl Sink {
         &mut self,
         source: &SourceShared,
         tools: &mut Tools,
-        mut seen: Option<&mut dyn FnMut(&[u8])>,
+        mut seen: Option<Seen<'_>>,
     ) -> Took {
         if self.trouble.is_none() {
             self.look(tools);
@@ -211,12 +161,7 @@ impl Sink {
     }
 
     /// The same through memory: for files that take no splice, and for those that take nothing.
-    fn take_copying(
-        &mut self,
-        source: &SourceShared,
-        tools: &mut Tools,
-        seen: Option<&mut dyn FnMut(&[u8])>,
-    ) -> Took {
+    fn take_copying(&mut self, source: &SourceShared, tools: &mut Tools, seen: Option<Seen<'_>>) -> Took {
         let mut buffer = tools.buffer(WINDOW);
         let read = source.taking(
             || pipe::read(source.pipe.as_handle(), &mut buffer[..WINDOW]),
@@ -233,7 +178,7 @@ impl Sink {
             }
             Err(_) => Took::Empty,
         };
-        tools.buffer = buffer;
+        tools.keep(buffer);
         took
     }
 
@@ -358,26 +303,14 @@ impl Sink {
             Some(cut) => Plan::Cut(cut),
             None => Plan::Upto(window.len().max(1)),
         };
-        tools.buffer = window;
+        tools.keep(window);
         plan
     }
 
     /// Where in `window`, the next bytes, the file ends; none if all of them go into it.
     fn cut(&self, window: &[u8], left: usize) -> Option<usize> {
-        if window.len() <= left {
-            return None;
-        }
-        if let Some(end) = window[..left].iter().rposition(|b| *b == b'\n') {
-            return Some(end + 1);
-        }
-        if self.offset > 0 && self.ends_line() {
-            return Some(0);
-        }
-        if let Some(end) = window[left..].iter().position(|b| *b == b'\n') {
-            return Some(left + end + 1);
-        }
-        let beyond = self.offset.saturating_add(window.len() as u64).saturating_sub(self.rotate_at);
-        (beyond >= WINDOW as u64).then_some(window.len())
+        let beyond = self.offset.saturating_add(left as u64).saturating_sub(self.rotate_at);
+        rotation::cut(window, left, beyond, || self.offset > 0 && self.ends_line())
     }
 
     /// Whether the next byte begins a line.
@@ -466,7 +399,7 @@ impl Sink {
     fn put_aside(&mut self, tools: &mut Tools) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
-        if let Err(e) = shift(&shared, state.keep) {
+        if let Err(e) = rotation::shift(&shared, state.keep) {
             // The lines matter more than the size: it grows on, and is tried again later.
             self.rotate_at = self.offset + self.rotate_size.max(LARGEST_PIPE as u64);
             let text = format!("{} cannot be rotated and grows on: {}", shared.path.display(), in_words(&e));
@@ -514,51 +447,5 @@ impl Trouble {
         if error.kind() == io::ErrorKind::InvalidInput {
             self.wait = (self.wait * 2).min(LONGEST_RETRY);
         }
-    }
-}
-
-/// Reads back what was just written.
-fn show(file: &File, mut offset: u64, mut len: usize, tools: &mut Tools, seen: &mut dyn FnMut(&[u8])) {
-    let mut buffer = tools.buffer(WINDOW);
-    while len > 0 {
-        let room = len.min(WINDOW);
-        let Ok(n @ 1..) = pipe::read_at(file, &mut buffer[..room], offset) else { break };
-        seen(&buffer[..n]);
-        offset += n as u64;
-        len -= n;
-    }
-    tools.buffer = buffer;
-}
-
-/// `file` → `file.1` → … → `file.keep`, each with its index. From the oldest on, so that a kill in between only leaves a
-/// gap.
-fn shift(shared: &SinkShared, keep: u32) -> io::Result<()> {
-    let keep = u64::from(keep);
-    for n in (0..keep).rev() {
-        let (from, to) = (shared.aside(n), shared.aside(n + 1));
-        match fs::rename(&from, &to) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-            Ok(()) => rename_index(&from, &to),
-        }
-    }
-    if keep == 0 {
-        fs::remove_file(&shared.path)?;
-        let _ = fs::remove_file(index::path_of(&shared.path));
-    }
-    // Left over from a time when more were kept.
-    let mut beyond = keep + 1;
-    while fs::remove_file(shared.aside(beyond)).is_ok() {
-        let _ = fs::remove_file(index::path_of(&shared.aside(beyond)));
-        beyond += 1;
-    }
-    Ok(())
-}
-
-fn rename_index(from: &PathBuf, to: &PathBuf) {
-    let (from, to) = (index::path_of(from), index::path_of(to));
-    if fs::rename(&from, &to).is_err() {
-        // Without one of its own the file must not get that of its predecessor.
-        let _ = fs::remove_file(to);
     }
 }

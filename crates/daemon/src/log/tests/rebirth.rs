@@ -1,0 +1,99 @@
+//! A daemon that goes, and the next that goes on.
+
+use std::process::{Command, Stdio};
+use std::thread;
+
+use keepwell_os::AsHandle;
+
+use super::*;
+
+#[test]
+fn the_next_hub_goes_on_where_the_last_was() {
+    let mut bench = Bench::new();
+    let (read, write) = pipe::pipe().unwrap();
+    let mut write = File::from(write);
+    let path = bench.path("web.log");
+    let total = 600_000;
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            let text = numbered(0, total);
+            text.chunks(5003).for_each(|piece| write.write_all(piece).unwrap());
+            write
+        });
+        while !writer.is_finished() {
+            bench.hub = None;
+            bench.start();
+            let spec = bench.spec("web.log", 1 << 20, 1000);
+            bench.hub().open(1, "web".to_owned(), spec, read.try_clone().unwrap(), None);
+            thread::sleep(Duration::from_millis(7));
+        }
+        writer.join().unwrap();
+    });
+    bench.flush(1);
+    assert!(files(&path).len() > 20);
+    assert_numbered(&whole(&path), 0, total);
+}
+
+const CHILD: &str = "KEEPWELL_TEST_LOG_FOLDER";
+
+/// Not a test by itself: what the next one kills.
+#[test]
+fn child_that_is_killed() {
+    let Some(folder) = std::env::var_os(CHILD) else { return };
+    let hub = LogHub::start(|_| ()).unwrap();
+    let file = PathBuf::from(folder).join("web.log");
+    let spec = LogSpec { file, error_file: None, rotate_size: 1 << 20, keep: 100_000 };
+    let read = std::io::stdin().as_handle().try_clone_to_owned().unwrap();
+    hub.open(1, "web".to_owned(), spec, read, None);
+    thread::sleep(LONG);
+}
+
+#[test]
+fn kill_minus_nine_under_flood_loses_and_doubles_nothing() {
+    let bench = Bench::new();
+    let (read, write) = pipe::pipe().unwrap();
+    let mut write = File::from(write);
+    let path = bench.path("web.log");
+    let (kills, total) = (25, 1_500_000);
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            let text = numbered(0, total);
+            text.chunks(9001).for_each(|piece| write.write_all(piece).unwrap());
+            write
+        });
+        for n in 0..kills {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "log::tests::rebirth::child_that_is_killed", "--nocapture"])
+                .env(CHILD, bench.dir.path())
+                .stdin(Stdio::from(read.try_clone().unwrap()))
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            thread::sleep(Duration::from_millis(10 + n * 3));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let spec = bench.spec("web.log", 1 << 20, 100_000);
+        bench.hub().open(1, "web".to_owned(), spec, read.try_clone().unwrap(), None);
+        writer.join().unwrap();
+    });
+    bench.flush(1);
+    assert_numbered(&whole(&path), 0, total);
+}
+
+#[test]
+fn what_the_anchor_drained_comes_first() {
+    let bench = Bench::new();
+    let (read, write) = pipe::pipe().unwrap();
+    let mut write = File::from(write);
+    write.write_all(b"in the pipe\n").unwrap();
+    bench.hub().prepend(1, 0, b"drained 1\ndra".to_vec(), 0);
+    bench.hub().prepend(1, 0, b"ined 2\nhalf a li".to_vec(), 77);
+    bench.hub().open(1, "web".to_owned(), bench.spec("web.log", 0, 0), read, None);
+    bench.flush(1);
+    let text = String::from_utf8(whole(&bench.path("web.log"))).unwrap();
+    let note = "[keepwell] 77 bytes of output were dropped here: no daemon was there to write it";
+    assert_eq!(text, format!("drained 1\ndrained 2\nhalf a li\n{note}\nin the pipe\n"));
+    let lines = bench.hub().tail(1, None, None);
+    assert_eq!(lines.iter().map(|l| l.note).collect::<Vec<_>>(), [false, false, false, true, false]);
+}
