@@ -70,7 +70,7 @@ impl Anchor {
             version: 1,
             pid: std::process::id(),
             rebirths: u32::from(!self.values.is_empty()),
-            guardian: format!("test-{}", std::process::id()),
+            guardian: guardian(options),
             options: options.encode(),
             ..Welcome::default()
         };
@@ -152,6 +152,12 @@ impl Anchor {
         let seq = self.next_seq();
         self.say(&Report::StopRequested(StopRequested { seq, why: "SIGTERM".into(), urgent: false }), &[]);
     }
+}
+
+/// Of one test alone: guardians of one name share their control groups.
+fn guardian(options: &Options) -> String {
+    let folder = options.base.file_name().unwrap().to_string_lossy().into_owned();
+    format!("test-{}", folder.trim_start_matches('.'))
 }
 
 fn name(request: &Request) -> &'static str {
