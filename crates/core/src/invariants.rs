@@ -32,7 +32,7 @@ impl Supervisor {
             let due = s.next_deadline(reset_after).map(|(at, _)| at);
             assert!(service.timer <= due || service.timer == due, "{id}: a deadline was forgotten");
             assert_eq!(due.is_some(), service.timer.is_some(), "{id}: a deadline was forgotten");
-            if s.removed {
+            if s.removed && self.adoption.is_none() {
                 assert!(s.has_process(), "{id} is removed and lingers");
             }
             if matches!(s.phase, Phase::Waiting) && self.adoption.is_none() {

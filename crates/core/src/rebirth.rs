@@ -2,13 +2,14 @@
 //! nothing had happened. A predecessor may have died at any point, so an effect may never have been sent although the
 //! snapshot stands as if it was.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitStatus};
 use crate::id::{RunId, ServiceId};
-use crate::service::{Cause, HookEnd, Phase, ServiceSnapshot, Stage};
+use crate::service::{Cause, HookEnd, Origin, Phase, ServiceSnapshot, Stage};
 use crate::supervisor::{Adoption, Input, Supervisor};
 use crate::time::Now;
 
@@ -25,9 +26,6 @@ impl Supervisor {
             }
         }
         for (id, mut s) in services {
-            if s.removed && !s.has_process() {
-                continue;
-            }
             // The probes of the old daemon died with it.
             if let Phase::Alive(a) = &mut s.phase
                 && a.check.in_flight.take().is_some()
@@ -37,6 +35,7 @@ impl Supervisor {
             let i = self.add_instance(&id, now);
             self.services[i].s = s;
         }
+        self.finish_reload();
         self.build_graph();
         for i in self.index.values().copied().collect::<Vec<_>>() {
             let s = &self.services[i].s;
@@ -48,18 +47,69 @@ impl Supervisor {
                 let id = self.services[i].id.clone();
                 self.effect(Effect::WatchProgram(id));
             }
-            self.touch(i);
         }
         for i in fresh {
             if self.services[i].s.desired {
                 self.services[i].s.phase = Phase::Waiting;
             }
-            self.touch(i);
+        }
+        // In this order what others see of an instance is known before it is asked for.
+        for group in self.graph.start_order() {
+            for i in self.graph.groups[group].instances.clone() {
+                self.touch(i);
+            }
         }
         // What was set down in another world is compared with this one when the adoption is done.
         self.queue.clear();
         for service in &mut self.services {
             service.queued = false;
+        }
+    }
+
+    /// A predecessor may have left a new configuration, and not all that followed from it: what is no longer in it goes.
+    fn finish_reload(&mut self) {
+        let gone: Vec<usize> = self
+            .index
+            .iter()
+            .filter(|(id, _)| {
+                let spec = self.specs.services.get(&id.name);
+                spec.is_none_or(|spec| id.instance > self.instances_of(&id.name, spec))
+            })
+            .map(|(_, i)| *i)
+            .collect();
+        for i in gone {
+            let in_force = self.specs.services.contains_key(&self.services[i].id.name);
+            let s = &mut self.services[i].s;
+            s.removed = true;
+            if !in_force && s.spec.is_none() {
+                s.spec = Some(Box::default());
+            }
+        }
+    }
+
+    /// What was to be restarted or removed, and was not when the predecessor died.
+    fn go_on_with_reload(&mut self, i: usize, now: Now) {
+        let other_program = self.services[i].s.program != self.spec(i).fingerprint;
+        let s = &mut self.services[i].s;
+        if s.removed {
+            self.remove_instance(i, now);
+            return;
+        }
+        if !other_program || !s.desired {
+            return;
+        }
+        match &s.phase {
+            Phase::PreStart | Phase::Spawning { .. } | Phase::Alive(_) => {
+                s.tracker.reset();
+                s.origin = Origin::Reload;
+                self.stop_and_start(i, Cause::Reload, now);
+            }
+            Phase::BackingOff { .. } | Phase::CrashLooping { .. } | Phase::GaveUp(_) => {
+                s.tracker.reset();
+                s.origin = Origin::Reload;
+                self.wait_to_start(i);
+            }
+            Phase::Stopped | Phase::Completed | Phase::Waiting | Phase::Ending(_) => {}
         }
     }
 
@@ -119,6 +169,10 @@ impl Supervisor {
         }
         for i in self.index.values().copied().collect::<Vec<_>>() {
             self.repeat_effects(i);
+            self.go_on_with_reload(i, now);
+            if self.services[i].vacant {
+                continue;
+            }
             if self.guardian.shutting_down {
                 self.go_down(i, Cause::Shutdown, now);
             }
@@ -137,7 +191,12 @@ impl Supervisor {
             let (role, again) = (hook.role, hook.pid.is_none() && hook.ended_by == HookEnd::Itself);
             if again {
                 self.runs.remove(&run);
-                self.start_hook(i, role, now);
+                s.hook = None;
+                if role == Role::PreStart && s.phase == Phase::PreStart {
+                    self.wait_to_start(i);
+                } else {
+                    self.start_hook(i, role, now);
+                }
             } else {
                 self.on_exited(now, run, ExitStatus::Unknown, true);
             }
@@ -145,8 +204,9 @@ impl Supervisor {
         }
         match &mut s.phase {
             Phase::Spawning { run: asked, .. } if *asked == run => {
+                // What it depends on may have gone meanwhile, so it passes the gates once more.
                 self.runs.remove(&run);
-                self.spawn_main(i, now);
+                self.wait_to_start(i);
             }
             Phase::Ending(e) if e.stage == Stage::AwaitSpawn => {
                 e.main = None;
@@ -218,7 +278,7 @@ impl Supervisor {
         }
         match &s.phase {
             Phase::GaveUp(_) | Phase::BackingOff { .. } | Phase::CrashLooping { .. } => {
-                s.origin = crate::service::Origin::Program;
+                s.origin = Origin::Program;
                 s.tracker.reset();
                 self.wait_to_start(i);
             }

@@ -176,17 +176,18 @@ impl Supervisor {
         }
     }
 
-    /// What runs is ended by the settings that it was started with.
+    /// What runs is ended by the settings that it was started with, and a stop that has begun goes on as it began.
     fn retire_specs(&mut self, plan: &ReloadPlan, specs: &Specs) {
         let restarts: BTreeSet<&ServiceId> =
             plan.changes.iter().filter(|(_, a)| *a == ReloadAction::Restart).map(|(id, _)| id).collect();
         for (id, i) in &self.index {
             let gone = !specs.services.contains_key(&id.name);
             let s = &mut self.services[*i].s;
-            if (gone || restarts.contains(id))
+            let ending = matches!(s.phase, Phase::Ending(_));
+            if (gone || ending || (restarts.contains(id) && s.has_process()))
                 && s.spec.is_none()
-                && (gone || s.has_process())
                 && let Some(old) = self.specs.services.get(&id.name)
+                && specs.services.get(&id.name) != Some(old)
             {
                 s.spec = Some(Box::new(old.clone()));
             }

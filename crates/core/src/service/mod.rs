@@ -55,6 +55,8 @@ pub struct ServiceSnapshot {
     pub(crate) touched: bool,
     /// The tree was told empty before the exit of its main process.
     pub(crate) tree_gone: bool,
+    /// The fingerprint of the settings that the last attempt was made with.
+    pub(crate) program: u64,
     /// A watch on its program file is set.
     pub(crate) watching: bool,
     pub(crate) tracker: Tracker,
@@ -280,6 +282,7 @@ impl Default for ServiceSnapshot {
             newcomer: false,
             touched: false,
             tree_gone: false,
+            program: 0,
             watching: false,
             tracker: Tracker::default(),
             restarts: 0,

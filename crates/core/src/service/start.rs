@@ -49,6 +49,7 @@ impl Supervisor {
             s.restarts = s.restarts.saturating_add(1);
         }
         s.touched = false;
+        self.services[i].s.program = self.spec(i).fingerprint;
         if self.spec(i).hooks.pre_start.is_some() {
             self.services[i].s.phase = Phase::PreStart;
             self.start_hook(i, Role::PreStart, now);

@@ -1,0 +1,427 @@
+//! The second book: what was told to the core and what it did, kept without asking it, and the safety invariants over
+//! both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keepwell_core::effect::Record;
+use keepwell_core::event::{EventKind, SpawnErrorKind, State};
+use keepwell_core::spec::{Condition, Limit, UP_AFTER};
+use keepwell_core::supervisor::ServiceStatus;
+use keepwell_core::{Effect, Event, Input, Mono, Now, Role, RunId, ServiceId, Specs, Supervisor};
+
+/// What was told of one run.
+#[derive(Clone, PartialEq, Debug)]
+struct Told {
+    service: ServiceId,
+    role: Role,
+    spawned: Option<Mono>,
+    exited: bool,
+    tree_gone: bool,
+    /// The last step of the ladder that was taken.
+    step: u32,
+    killed: Option<Mono>,
+}
+
+impl Told {
+    fn new(service: &ServiceId, role: Role) -> Self {
+        Self {
+            service: service.clone(),
+            role,
+            spawned: None,
+            exited: false,
+            tree_gone: role != Role::Main,
+            step: 0,
+            killed: None,
+        }
+    }
+
+    fn over(&self) -> bool {
+        self.exited && self.tree_gone
+    }
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Ledger {
+    runs: BTreeMap<RunId, Told>,
+    /// Operators stopped these.
+    pub stopped: BTreeSet<ServiceId>,
+    /// Operators did not want these to wait for their dependencies.
+    ignoring: BTreeSet<ServiceId>,
+    /// Restarts by the policy alone.
+    restarts: BTreeMap<ServiceId, Vec<Mono>>,
+    /// The states before the turn.
+    states: BTreeMap<ServiceId, State>,
+    /// A hold, a reload or a fault moved the bound on parallel starts.
+    pub parallel_excused: bool,
+    /// The next turn is an operator's, or has another cause of its own.
+    by_hand: bool,
+    /// The guardian goes down.
+    pub shutting_down: bool,
+}
+
+impl Ledger {
+    /// Before the core hears it.
+    pub fn tell(&mut self, now: Now, input: &Input) {
+        match input {
+            Input::Spawned { run, .. } | Input::Adopted { run, .. } => {
+                if let Some(told) = self.runs.get_mut(run) {
+                    told.spawned.get_or_insert(now.mono);
+                }
+            }
+            Input::SpawnFailed { run, error } => {
+                if let Some(told) = self.runs.get_mut(run) {
+                    told.exited = true;
+                    told.tree_gone = true;
+                    if error.kind == SpawnErrorKind::Permanent {
+                        self.restarts.remove(&told.service);
+                    }
+                }
+            }
+            Input::Exited { run, tree_empty, .. } => {
+                if let Some(told) = self.runs.get_mut(run) {
+                    told.exited = true;
+                    told.tree_gone |= *tree_empty;
+                }
+            }
+            Input::TreeEmpty { run } => {
+                if let Some(told) = self.runs.get_mut(run) {
+                    told.tree_gone = true;
+                }
+            }
+            Input::AdoptionDone | Input::ProgramChanged(_) => {
+                self.restarts.clear();
+                self.by_hand = true;
+            }
+            Input::Probe { .. }
+            | Input::Ready { .. }
+            | Input::Stopping { .. }
+            | Input::Alive { .. }
+            | Input::WatchdogTriggered { .. }
+            | Input::ExtendTimeout { .. }
+            | Input::SetWatchdog { .. } => {}
+        }
+    }
+
+    /// Nobody can hold the budget against an operator's command or a reload.
+    pub fn excuse(&mut self) {
+        self.restarts.clear();
+        self.by_hand = true;
+    }
+
+    /// These are started whatever they depend on.
+    pub fn ignore_dependencies(&mut self, services: impl IntoIterator<Item = ServiceId>) {
+        self.ignoring.extend(services);
+    }
+
+    /// What a new daemon knows of the operators' will and of old runs.
+    pub fn begin_anew(&mut self, sup: &Supervisor, now: Now) {
+        let by_operator = |s: &ServiceStatus| !s.desired_up && s.reason.starts_with("stopped by");
+        self.stopped = sup.status(now).into_iter().filter(by_operator).map(|s| s.id).collect();
+        self.restarts.clear();
+        self.states.clear();
+    }
+
+    /// All runs are over, and forgotten.
+    pub fn forget_runs(&mut self) {
+        self.runs.clear();
+    }
+
+    /// Whether the core was told that this run lives.
+    fn lives(&self, id: &ServiceId) -> Option<&Told> {
+        self.runs
+            .values()
+            .rev()
+            .find(|t| t.service == *id && t.role == Role::Main && t.spawned.is_some() && !t.exited)
+    }
+
+    /// Looks at one turn: its events and effects, in their order.
+    ///
+    /// # Errors
+    /// The invariant that was broken, in words.
+    pub fn check(
+        &mut self,
+        now: Now,
+        sup: &Supervisor,
+        specs: &Specs,
+        events: &[Event],
+        effects: &[Effect],
+        command: bool,
+    ) -> Result<(), String> {
+        let own_will = std::mem::take(&mut self.by_hand) || command;
+        self.check_events(now, sup, specs, events)?;
+        let mut done = false;
+        for effect in effects {
+            if let Effect::Commit(record) = effect {
+                if done && command {
+                    return Err(format!("{record:?} is committed after other effects"));
+                }
+                self.note_record(record);
+                continue;
+            }
+            done = true;
+            self.check_effect(now, sup, specs, events, (effect, own_will))?;
+        }
+        self.states = sup.status(now).into_iter().map(|s| (s.id, s.state)).collect();
+        // What left the configuration and comes back begins anew.
+        self.stopped.retain(|id| self.states.contains_key(id));
+        self.check_parallel(sup, specs, now)
+    }
+
+    /// An effect of a turn that was cut off, which was sent all the same.
+    pub fn note_sent(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Spawn { run, service, role } => {
+                self.runs.insert(*run, Told::new(service, *role));
+            }
+            Effect::Commit(record) => self.note_record(record),
+            Effect::Signal { .. }
+            | Effect::Kill { .. }
+            | Effect::Freeze { .. }
+            | Effect::Thaw { .. }
+            | Effect::Probe { .. }
+            | Effect::WatchProgram(_)
+            | Effect::UnwatchProgram(_) => {}
+        }
+    }
+
+    fn note_record(&mut self, record: &Record) {
+        if let Record::Desired { service, up, .. } = record {
+            if *up {
+                self.stopped.remove(service);
+            } else {
+                self.stopped.insert(service.clone());
+            }
+        }
+    }
+
+    fn check_events(
+        &mut self,
+        now: Now,
+        sup: &Supervisor,
+        specs: &Specs,
+        events: &[Event],
+    ) -> Result<(), String> {
+        for event in events {
+            let Some(id) = &event.service else { continue };
+            match &event.kind {
+                EventKind::StopStepTaken { step, action } => {
+                    let Some(told) = event.run.and_then(|run| self.runs.get_mut(&run)) else {
+                        return Err(format!("{id}: {action} is a step for an unknown run"));
+                    };
+                    if *step <= told.step {
+                        return Err(format!("{id}: step {step} after step {}", told.step));
+                    }
+                    told.step = *step;
+                }
+                EventKind::RestartScheduled { delay, .. } => {
+                    let looping =
+                        sup.status(now).iter().any(|s| s.id == *id && s.state == State::CrashLooping);
+                    let policy = specs.services.get(&id.name).map(|s| &s.restart);
+                    if let (true, Some(policy)) = (looping, policy) {
+                        let shortest = policy.max_delay / 100 * (100 - u32::from(policy.jitter.min(100)));
+                        if *delay < shortest {
+                            return Err(format!("{id}: a trial of a crash loop after {delay:?}"));
+                        }
+                    }
+                }
+                EventKind::StateChanged { to, .. } => {
+                    if matches!(to, State::Ready | State::Running | State::Completed | State::Degraded) {
+                        self.excuse_dependents(specs, id);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What waited for this one is retried at once when it is back.
+    fn excuse_dependents(&mut self, specs: &Specs, on: &ServiceId) {
+        self.restarts.retain(|id, _| {
+            let spec = specs.services.get(&id.name);
+            spec.is_some_and(|s| s.depends_on.iter().all(|d| d.on != on.name))
+        });
+    }
+
+    fn check_effect(
+        &mut self,
+        now: Now,
+        sup: &Supervisor,
+        specs: &Specs,
+        events: &[Event],
+        (effect, by_hand): (&Effect, bool),
+    ) -> Result<(), String> {
+        match effect {
+            Effect::Spawn { run, service, role } => {
+                self.check_spawn(now, sup, specs, events, (*run, service, *role), by_hand)
+            }
+            Effect::Signal { run, .. } => {
+                let told = self.living(*run, effect)?;
+                if told.killed.is_some() && !by_hand {
+                    return Err(format!("{effect:?} after a kill"));
+                }
+                if by_hand { Ok(()) } else { self.check_stop_order(now, specs, *run) }
+            }
+            Effect::Kill { run } => {
+                if !self.runs.contains_key(run) {
+                    // A stranger that an anchor named: it is ended, not kept.
+                    return Ok(());
+                }
+                self.living(*run, effect)?.killed.get_or_insert(now.mono);
+                Ok(())
+            }
+            Effect::Freeze { run } | Effect::Thaw { run } | Effect::Probe { run, .. } => {
+                self.living(*run, effect).map(|_| ())
+            }
+            Effect::Commit(_) | Effect::WatchProgram(_) | Effect::UnwatchProgram(_) => Ok(()),
+        }
+    }
+
+    fn living(&mut self, run: RunId, effect: &Effect) -> Result<&mut Told, String> {
+        match self.runs.get_mut(&run) {
+            Some(told) if !told.over() => Ok(told),
+            Some(_) => Err(format!("{effect:?}: that run is over")),
+            None => Err(format!("{effect:?}: there was never such a run")),
+        }
+    }
+
+    fn check_spawn(
+        &mut self,
+        now: Now,
+        sup: &Supervisor,
+        specs: &Specs,
+        events: &[Event],
+        (run, service, role): (RunId, &ServiceId, Role),
+        by_hand: bool,
+    ) -> Result<(), String> {
+        if self.runs.insert(run, Told::new(service, role)).is_some() {
+            return Err(format!("{run} is used twice"));
+        }
+        let Some(status) = sup.status(now).into_iter().find(|s| s.id == *service) else {
+            return Err(format!("{service} is started and is no service"));
+        };
+        if !matches!(role, Role::Main | Role::PreStart) {
+            return Ok(());
+        }
+        if self.stopped.contains(service) || !status.desired_up {
+            return Err(format!("{service} is started, and an operator stopped it"));
+        }
+        if status.hold.is_some() {
+            return Err(format!("{service} is started while it is held"));
+        }
+        if self.shutting_down {
+            return Err(format!("{service} is started while keepwell goes down"));
+        }
+        let pre_start = specs.services.get(&service.name).is_some_and(|s| s.hooks.pre_start.is_some());
+        if pre_start == (role == Role::PreStart) {
+            self.check_dependencies(now, sup, specs, service)?;
+            if !by_hand {
+                self.check_budget(now, specs, events, service)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_dependencies(
+        &self,
+        now: Now,
+        sup: &Supervisor,
+        specs: &Specs,
+        id: &ServiceId,
+    ) -> Result<(), String> {
+        let Some(spec) = specs.services.get(&id.name) else { return Ok(()) };
+        if self.ignoring.contains(id) {
+            return Ok(());
+        }
+        for dep in spec.depends_on.iter().filter(|d| d.required) {
+            // Further instances may be newcomers, which nobody waits for.
+            let on = ServiceId::new(dep.on.clone(), 1);
+            let Some(status) = sup.status(now).into_iter().find(|s| s.id == on) else { continue };
+            let lives = self.lives(&on);
+            let checked =
+                specs.services.get(&on.name).is_some_and(|s| s.ready != keepwell_core::spec::Readiness::None);
+            let old = |t: &Told| t.spawned.is_some_and(|at| now.mono.since(at) >= UP_AFTER);
+            let met = match (dep.condition, status.state) {
+                (_, State::Completed) => true,
+                (Condition::Completed, _) => false,
+                (Condition::Started, _) => lives.is_some(),
+                (Condition::Ready, State::Ready | State::Degraded | State::Stopping) => lives.is_some(),
+                (Condition::Ready, State::Running | State::Paused) => {
+                    lives.is_some_and(|t| checked || old(t))
+                }
+                (
+                    Condition::Ready,
+                    State::Stopped
+                    | State::Waiting
+                    | State::Starting
+                    | State::BackingOff
+                    | State::CrashLooping
+                    | State::GaveUp,
+                ) => false,
+            };
+            if !met {
+                return Err(format!("{id} is started, and {on} is {}", status.state));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_budget(
+        &mut self,
+        now: Now,
+        specs: &Specs,
+        events: &[Event],
+        id: &ServiceId,
+    ) -> Result<(), String> {
+        let at_once = events.iter().any(|e| {
+            e.service.as_ref() == Some(id)
+                && matches!(e.kind, EventKind::RestartScheduled { delay, .. } if delay.is_zero())
+        });
+        let before = self.states.get(id).copied();
+        if before != Some(State::BackingOff) && !at_once {
+            return Ok(());
+        }
+        let Some(Limit { max, window }) = specs.services.get(&id.name).and_then(|s| s.restart.limit) else {
+            return Ok(());
+        };
+        let restarts = self.restarts.entry(id.clone()).or_default();
+        restarts.push(now.mono);
+        restarts.retain(|at| now.mono.since(*at) < window);
+        if restarts.len() > max as usize {
+            return Err(format!("{id}: {} restarts in {window:?}, and its limit is {max}", restarts.len()));
+        }
+        Ok(())
+    }
+
+    fn check_stop_order(&self, now: Now, specs: &Specs, run: RunId) -> Result<(), String> {
+        if !self.shutting_down {
+            return Ok(());
+        }
+        let Some(told) = self.runs.get(&run).filter(|t| t.role == Role::Main && t.step <= 1) else {
+            return Ok(());
+        };
+        for (name, spec) in &specs.services {
+            if spec.depends_on.iter().all(|d| d.on != told.service.name) {
+                continue;
+            }
+            for other in self.runs.values().filter(|t| t.service.name == *name && t.role == Role::Main) {
+                let stuck =
+                    other.killed.is_some_and(|at| now.mono.since(at) >= std::time::Duration::from_secs(10));
+                if !other.over() && !stuck && other.spawned.is_some() {
+                    return Err(format!("{} is stopped before {}", told.service, other.service));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_parallel(&self, sup: &Supervisor, specs: &Specs, now: Now) -> Result<(), String> {
+        let Some(max) = specs.max_parallel_starts else { return Ok(()) };
+        let starting = sup.status(now).iter().filter(|s| s.state == State::Starting).count();
+        if !self.parallel_excused && starting > max as usize {
+            return Err(format!("{starting} services are starting, and max_parallel_starts is {max}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! How a process of the world behaves. A behaviour is chosen when the process is asked for, by chance or by a script.
+
+use std::time::Duration;
+
+use keepwell_core::event::{ExitStatus, SpawnErrorKind};
+
+/// One process, from its start to its end.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Behaviour {
+    /// It cannot be started.
+    pub refused: Option<(SpawnErrorKind, String)>,
+    /// From the request to the news of its start.
+    pub starts_in: Duration,
+    /// It ends by itself, when and how.
+    pub ends: Option<(Duration, ExitStatus)>,
+    /// How long after a signal of the ladder it ends; `None`: it ignores signals.
+    pub obeys_in: Option<Duration>,
+    /// A kill works only this long after its start.
+    pub unkillable: Duration,
+    /// From a kill to its end.
+    pub dies_in: Duration,
+    /// It leaves children behind, for how long; `None`: none. They end with a kill only.
+    pub leaves: Option<Duration>,
+    /// When it is ready; `None`: never.
+    pub ready_in: Option<Duration>,
+    /// Every so many probes fail although it is ready.
+    pub flaps: u64,
+    /// An answer that gets lost, or comes this much too late.
+    pub probe_trouble: Option<ProbeTrouble>,
+    /// It says that it stops, that long before it ends.
+    pub announces_end: bool,
+    /// Sends life signs as often.
+    pub pings: Option<Duration>,
+}
+
+/// What may go wrong with an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProbeTrouble {
+    /// It never comes.
+    Lost,
+    /// It comes after the attempt's time.
+    Late,
+    /// The prober could not say.
+    Unknown,
+}
+
+impl Default for Behaviour {
+    /// Runs for ever, is ready at once, and does as it is told.
+    fn default() -> Self {
+        Self {
+            refused: None,
+            starts_in: Duration::from_millis(1),
+            ends: None,
+            obeys_in: Some(Duration::from_millis(20)),
+            unkillable: Duration::ZERO,
+            dies_in: Duration::from_millis(1),
+            leaves: None,
+            ready_in: Some(Duration::from_millis(100)),
+            flaps: 0,
+            probe_trouble: None,
+            announces_end: false,
+            pings: Some(Duration::from_secs(1)),
+        }
+    }
+}
