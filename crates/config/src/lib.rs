@@ -6,11 +6,14 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::result_large_err, reason = "an error is made once, and then a person reads it")]
 
+mod address;
 mod build;
 mod check;
 mod config;
 mod diagnostic;
 mod element;
+mod env_file;
+mod host;
 mod keys;
 mod load;
 mod read;

@@ -85,16 +85,13 @@ fn root(r: &mut Reader<'_>, document: &DeTable<'_>, into: &mut Gathered) {
 
 /// A service written one level too high, or a key that belongs into a table.
 fn root_hint(name: &str, value: &DeValue<'_>) -> Option<String> {
-    match value {
-        DeValue::Table(t) if t.contains_key("command") => {
-            Some(format!("a service is written as [services.{name}]"))
-        }
-        _ if RawGuardian::NAMES.contains(&name) => {
-            Some(format!("it belongs into [keepwell]: keepwell.{name}"))
-        }
-        _ if RawService::NAMES.contains(&name) => Some("it belongs into a [services.NAME]".to_owned()),
-        _ => None,
+    if matches!(value, DeValue::Table(t) if t.contains_key("command")) {
+        return Some(format!("a service is written as [services.{name}]"));
     }
+    if RawGuardian::NAMES.contains(&name) {
+        return Some(format!("it belongs into [keepwell]: keepwell.{name}"));
+    }
+    RawService::NAMES.contains(&name).then(|| "it belongs into a [services.NAME]".to_owned())
 }
 
 /// A table that one file may have, wherever it is; its place is that of its name.

@@ -352,6 +352,8 @@ pub(crate) fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> 
 pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) doc: &'static [&'static str],
+    /// Its type in words.
+    pub(crate) what: fn() -> Cow<'static, str>,
     pub(crate) default: &'static str,
     /// `None`: a table whose keys differ.
     pub(crate) class: Option<Class>,
@@ -413,6 +415,7 @@ macro_rules! table {
             const FIELDS: &'static [$crate::read::Field] = &[$( $crate::read::Field {
                 name: stringify!($field),
                 doc: &[$($fdoc),*],
+                what: <$ty as $crate::read::Element>::what,
                 default: $default,
                 class: $crate::read::class!($class),
                 schema: |generator| generator.subschema_for::<$ty>(),

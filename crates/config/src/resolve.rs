@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Account, Command, Config, Context, Env, EnvValue, Limits, Ready, Rotate, ServiceConfig};
+use crate::address::{host_port, http_target};
+use crate::config::{Account, Command, Context, Env, EnvValue, Limits, Ready, Rotate, ServiceConfig};
 use crate::diagnostic::Diagnostic;
 use crate::element::env::reserved;
-use crate::read::{Draft, Reader};
-use crate::source::{Source, words};
 use crate::template::{Rule, Unknown, expand, names};
 
 /// What one instance is started with.
@@ -373,86 +371,6 @@ impl ServiceConfig {
             Ready::Notify => ResolvedReady::Notify,
         })
     }
-
-    fn read_env_file(&self, instance: u16, cx: &Context) -> Result<BTreeMap<String, String>, Diagnostic> {
-        let Some(text) = &self.env_file else { return Ok(BTreeMap::new()) };
-        let filler = Filler::new(&self.name, instance, &self.env, cx);
-        let failed =
-            |why: String| Diagnostic::error("env-file", format!("services.{}: env_file {why}", self.name));
-        let path = match filler.fill(text, Rule::Plain) {
-            Ok(path) => cx.base.join(path.as_ref()),
-            Err(t) => return Err(failed(t.words())),
-        };
-        let content = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) => {
-                return Err(failed(format!("{} cannot be read: {}", path.display(), words(&e))).in_file(path));
-            }
-        };
-        let Ok(content) = String::from_utf8(content) else {
-            return Err(failed(format!("{} is not UTF-8", path.display())).in_file(path));
-        };
-        env_lines(&content).map_err(|(line, why)| {
-            let mut d = failed(format!("{}: {why}", path.display()))
-                .in_file(path)
-                .help("a line is NAME=value, NAME=\"value\" or NAME='value'; `#` starts a comment");
-            d.line = line;
-            d
-        })
-    }
-}
-
-/// `NAME=value` lines; an error names its line and never the value.
-fn env_lines(content: &str) -> Result<BTreeMap<String, String>, (u32, String)> {
-    let mut all = BTreeMap::new();
-    for (number, line) in (1..).zip(content.trim_start_matches('\u{feff}').lines()) {
-        let line = line.trim();
-        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let wrong = |why: String| (number, why);
-        let (name, value) = line.split_once('=').ok_or_else(|| wrong("a line without `=`".to_owned()))?;
-        let (name, value) = (name.trim_end(), value.trim_start());
-        if name.is_empty() || name.contains(char::is_whitespace) {
-            return Err(wrong("a line whose name is empty or holds a blank".to_owned()));
-        }
-        if reserved(name) {
-            return Err(wrong(format!("`{name}` is set by keepwell and cannot be set")));
-        }
-        if value.contains('\0') {
-            return Err(wrong(format!("`{name}` holds a NUL character")));
-        }
-        let value = match value.chars().next() {
-            Some(q @ ('"' | '\'')) => {
-                let inner = value[1..].strip_suffix(q);
-                let inner = inner
-                    .ok_or_else(|| wrong(format!("the quote of `{name}` is not closed at the line's end")))?;
-                if q == '"' { unescape(inner) } else { inner.to_owned() }
-            }
-            _ => value.to_owned(),
-        };
-        all.insert(name.to_owned(), value);
-    }
-    Ok(all)
-}
-
-fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (c, c == '\\') {
-            (_, true) => match chars.next() {
-                Some('n') => out.push('\n'),
-                Some('t') => out.push('\t'),
-                Some(c @ ('\\' | '"' | '$' | '`')) => out.push(c),
-                Some(c) => out.extend(['\\', c]),
-                None => out.push('\\'),
-            },
-            (c, false) => out.push(c),
-        }
-    }
-    out
 }
 
 impl ResolvedService {
@@ -483,112 +401,4 @@ impl ResolvedService {
             }
         }
     }
-}
-
-impl Config {
-    /// What only the host can tell: programs that are not there, `env_file`s that cannot be read. `is_program` looks at one
-    /// path and says why it cannot be started. Findings are errors for `keepwell check`; a guardian starts all the same.
-    pub fn check_host(
-        &self,
-        sources: &[Source],
-        cx: &Context,
-        is_program: &mut dyn FnMut(&Path) -> Result<(), String>,
-    ) -> Vec<Diagnostic> {
-        let mut r = Reader::new(sources);
-        for (name, service) in &self.services {
-            let resolved = match service.resolve(1, cx) {
-                Ok(resolved) => resolved,
-                Err(d) => {
-                    r.push(
-                        Draft::error("env-file", service.command_at, d.message)
-                            .help(d.help.unwrap_or_default()),
-                    );
-                    continue;
-                }
-            };
-            let candidates = resolved.candidates();
-            let mut reasons = vec![];
-            if candidates.iter().any(|c| is_program(c).map_err(|why| reasons.push((c.clone(), why))).is_ok())
-            {
-                continue;
-            }
-            let program = resolved.argv.first().cloned().unwrap_or_default();
-            let message = format!("the program of services.{name} cannot be started: {program}");
-            let label = match reasons.as_slice() {
-                [(path, why)] => format!("{}: {why}", path.display()),
-                _ => "it is in no folder of PATH".to_owned(),
-            };
-            let draft = Draft::error("missing-program", service.command_at, message).label(label);
-            r.push(draft.help("a name with a slash is looked up in `cwd`, a bare one in the service's PATH"));
-        }
-        r.finish().0.0
-    }
-}
-
-/// Takes `http://host:port/path` apart (RFC 9110, 4.2.1; RFC 3986, 3.2).
-pub(crate) fn http_target(url: &str) -> Result<HttpTarget, String> {
-    let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => {
-            return Err("https is not checked: use http, or exec with a program such as curl".to_owned());
-        }
-        Some(_) | None => return Err("it does not start with http://".to_owned()),
-    };
-    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("an address holds no blanks".to_owned());
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if authority.contains('@') {
-        return Err("a user and password in the address are not sent: take them out".to_owned());
-    }
-    let (host, port) = host_port(authority)?;
-    let path = path.split('#').next().unwrap_or_default();
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    Ok(HttpTarget {
-        url: url.to_owned(),
-        host,
-        port: port.unwrap_or(80),
-        path,
-        authority: authority.to_owned(),
-        status: Box::default(),
-        body: None,
-    })
-}
-
-/// `host`, `host:port`, `[::1]:port`.
-pub(crate) fn host_port(text: &str) -> Result<(String, Option<u16>), String> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest.split_once(']').ok_or("the bracket is not closed")?;
-            let port = match after {
-                "" => None,
-                after => {
-                    Some(after.strip_prefix(':').ok_or("after the bracket stands a port: \"[::1]:80\"")?)
-                }
-            };
-            if host.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err(format!("`{host}` is no IPv6 address"));
-            }
-            (host, port)
-        }
-        None => match text.rsplit_once(':') {
-            Some((host, _)) if host.contains(':') => {
-                return Err("an IPv6 address stands in brackets: \"[::1]:80\"".to_owned());
-            }
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    if host.is_empty() {
-        return Err("the host is missing".to_owned());
-    }
-    if host.contains(|c: char| c.is_whitespace() || c == '/') {
-        return Err(format!("`{host}` is no host"));
-    }
-    let number = |p: &str| match p.parse::<u16>() {
-        Ok(n) if n > 0 && !p.starts_with('+') => Ok(n),
-        Ok(_) | Err(_) => Err(format!("`{p}` is no port: they go from 1 to 65535")),
-    };
-    Ok((host.to_owned(), port.map(number).transpose()?))
 }

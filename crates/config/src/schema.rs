@@ -62,24 +62,24 @@ pub fn starter() -> &'static str {
 #[must_use]
 pub fn reference() -> String {
     let mut out = String::new();
-    section::<RawService>(&mut out, "[services.NAME] and [defaults]", "");
-    section::<ReadyTable>(&mut out, "ready", "ready.");
-    section::<RawRestart>(&mut out, "restart", "restart.");
-    section::<LimitTable>(&mut out, "restart.limit", "restart.limit.");
-    section::<RawExitCodes>(&mut out, "restart.exit_codes", "restart.exit_codes.");
-    section::<RawStep>(&mut out, "stop: each step", "");
-    section::<RawDependency>(&mut out, "depends_on: each service", "");
-    section::<RawHooks>(&mut out, "hooks", "hooks.");
-    section::<RawHook>(&mut out, "hooks: each hook", "");
-    section::<RawLog>(&mut out, "log", "log.");
-    section::<RawRotate>(&mut out, "log.rotate", "log.rotate.");
-    section::<RawLimits>(&mut out, "limits", "limits.");
-    section::<RawGuardian>(&mut out, "[keepwell]", "");
+    section::<RawService>(&mut out, "`[services.NAME]` and `[defaults]`", "");
+    section::<ReadyTable>(&mut out, "`ready`", "ready.");
+    section::<RawRestart>(&mut out, "`restart`", "restart.");
+    section::<LimitTable>(&mut out, "`restart.limit`", "restart.limit.");
+    section::<RawExitCodes>(&mut out, "`restart.exit_codes`", "restart.exit_codes.");
+    section::<RawStep>(&mut out, "`stop`: each step", "");
+    section::<RawDependency>(&mut out, "`depends_on`: each service", "");
+    section::<RawHooks>(&mut out, "`hooks`", "hooks.");
+    section::<RawHook>(&mut out, "`hooks`: each hook", "");
+    section::<RawLog>(&mut out, "`log`", "log.");
+    section::<RawRotate>(&mut out, "`log.rotate`", "log.rotate.");
+    section::<RawLimits>(&mut out, "`limits`", "limits.");
+    section::<RawGuardian>(&mut out, "`[keepwell]`", "");
     out
 }
 
 fn section<T: Table>(out: &mut String, title: &str, prefix: &str) {
-    let _ = writeln!(out, "### `{title}`\n\n| Key | Default | A change | |\n|---|---|---|---|");
+    let _ = writeln!(out, "### {title}\n\n| Key | | Default | A change | |\n|---|---|---|---|---|");
     for field in T::FIELDS {
         let class = match field.class {
             Some(Class::Live) => "live",
@@ -87,7 +87,10 @@ fn section<T: Table>(out: &mut String, title: &str, prefix: &str) {
             None => "see its keys",
         };
         let doc = field.doc.iter().map(|l| l.trim()).collect::<Vec<_>>().join(" ");
-        let _ = writeln!(out, "| `{prefix}{}` | {} | {class} | {doc} |", field.name, field.default);
+        let what = (field.what)();
+        // A list of words is in the key's text already.
+        let what = if what.starts_with("one of") { "a word".into() } else { what };
+        let _ = writeln!(out, "| `{prefix}{}` | {what} | {} | {class} | {doc} |", field.name, field.default);
     }
     out.push('\n');
 }
