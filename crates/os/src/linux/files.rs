@@ -19,6 +19,23 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Makes a folder, and those above it, that others may pass through to what is theirs to use, but not list. One that is
+/// there stays as it is.
+///
+/// # Errors
+/// When it cannot be made, or something else is there.
+pub fn make_passage(path: &Path) -> io::Result<()> {
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above)?;
+    }
+    match fs::create_dir(path) {
+        // Set afterwards: a narrow umask must not shut those out whom the configuration lets in.
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o711)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Whether only the owner may read or write it.
 ///
 /// # Errors
@@ -30,6 +47,19 @@ pub fn is_private(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_passage_can_be_passed_and_not_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        make_passage(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o711);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+        make_passage(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o750);
+        fs::write(path.join("file"), "").unwrap();
+        assert!(make_passage(&path.join("file")).is_err());
+    }
 
     #[test]
     fn a_file_that_was_open_to_all_is_narrowed_and_keeps_its_content() {

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod notify;
 pub mod pipe;
 pub mod program;
+pub mod session;
 pub mod signals;
 pub mod spawn;
 pub mod stop;
