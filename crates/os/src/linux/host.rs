@@ -336,10 +336,13 @@ impl Host for LinuxHost {
     }
 
     fn watch_process(&mut self, pid: u32) -> bool {
-        if self.faults.pidfd.is_some() {
-            return false;
-        }
-        let Ok(fd) = process::pidfd(pid) else { return false };
+        let held =
+            self.faults.pidfd.map_or_else(|| process::pidfd(pid), |e| Err(io::Error::from_raw_os_error(e)));
+        let Ok(fd) = held else {
+            // An older kernel tells only parents. A child, or a child's child once its parent is gone, comes to us.
+            let parent = process::look(pid).map(|p| p.parent);
+            return parent.is_some_and(|p| p == std::process::id() || self.known.contains(&p));
+        };
         let watched = self.waiter.add(fd.as_fd(), PROCESSES | u64::from(pid), Interest::Read).is_ok();
         if watched {
             self.processes.insert(pid, fd);

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::ipc::Handle;
+
 /// Why a program cannot be run.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProgramError {
@@ -127,6 +129,14 @@ pub fn check(path: &Path) -> Result<(), ProgramError> {
         return check_binary(path, &head);
     }
     if foreign_formats() { Ok(()) } else { Err(ProgramError::NotAProgram(path.to_owned())) }
+}
+
+/// The program that this process runs, opened: it stays the same when its file is replaced.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn open_own() -> io::Result<Handle> {
+    Ok(File::open("/proc/self/exe")?.into())
 }
 
 /// The first page holds the line of a script (the kernel reads 256 bytes of it) and, of a binary, all headers that matter.

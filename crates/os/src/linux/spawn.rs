@@ -234,6 +234,9 @@ pub struct Detached<'a> {
     pub stderr: BorrowedFd<'a>,
 }
 
+/// The error number of a start that keepwell itself refused.
+pub const CANCELED: i32 = libc::ECANCELED;
+
 /// The descriptor under which a detached helper finds its channel.
 pub const CHANNEL_NUMBER: u32 = 3;
 

@@ -5,6 +5,11 @@ use std::io;
 
 use super::ipc::check;
 
+/// Asks a process to end.
+pub const TERM: i32 = libc::SIGTERM;
+/// Ends it.
+pub const KILL: i32 = libc::SIGKILL;
+
 /// Names as people write them, without `SIG`, and their numbers here.
 const SIGNALS: [(&str, i32); 31] = [
     ("HUP", libc::SIGHUP),
