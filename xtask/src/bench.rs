@@ -17,7 +17,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     run(Command::new("python3").arg(root().join("bench/bench.py")).args(arguments).env("KEEPWELL", keepwell))
 }
 
-/// `cargo xtask sim`: the simulation's own program, optimised, with the arguments as they are.
+/// `cargo xtask sim`: the simulation's own program, with the arguments as they are.
 pub(crate) fn sim(arguments: &[String]) -> Result<()> {
-    run(cargo().args(["run", "--release", "--quiet", "--package", "keepwell-sim", "--"]).args(arguments))
+    run(cargo().args(["run", "--quiet", "--package", "keepwell-sim", "--"]).args(arguments))
 }

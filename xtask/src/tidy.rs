@@ -32,7 +32,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("keepwell-service", &[]),
     ("keepwell-config", &["keepwell-core"]),
     ("keepwell-os", &["keepwell-core"]),
-    ("keepwell-anchor", &["keepwell-os", "keepwell-service", "keepwell-sdk"]),
+    // Of the core, the anchor takes the type of its clock, which `os` speaks; it decides nothing.
+    ("keepwell-anchor", &["keepwell-core", "keepwell-os", "keepwell-service", "keepwell-sdk"]),
     (
         "keepwell-daemon",
         &["keepwell-core", "keepwell-config", "keepwell-os", "keepwell-anchor", "keepwell-sdk"],
