@@ -81,6 +81,9 @@ impl Internal {
             Internal::Anchor { options } => {
                 let options = keepwell_daemon::options::Options::decode(options.as_bytes())
                     .map_err(crate::failure::Failure::usage)?;
+                // A fresh child leads no process group, so this works; were it started by hand in a shell, its terminal
+                // would stay its own.
+                let _ = keepwell_os::session::leave_terminal();
                 hold(cx, Hold { options, view: None })
             }
         }

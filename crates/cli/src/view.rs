@@ -1,12 +1,14 @@
 //! What a person sees of `keepwell up` and `keepwell run`: a client of the API like any other, which may block, die or lose
 //! its reader without anybody noticing. It ends when the guardian does.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use keepwell_sdk::exit;
-use keepwell_sdk::wire::{Event, Info, LogLine};
+use keepwell_sdk::wire::{Event, Info, LogLine, Status};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, Result};
@@ -14,7 +16,7 @@ use crate::guardian::Guardian;
 use crate::hold::ViewStyle;
 use crate::interrupt::Interrupt;
 use crate::locate::Place;
-use crate::output::events::Lines;
+use crate::output::events::{Lines, told};
 use crate::output::json::{self, UpLine};
 use crate::output::{self, Look, Paint, human};
 use keepwell_sdk::client::{EventQuery, LogQuery};
@@ -48,29 +50,69 @@ pub(crate) async fn view(view: View) -> Result<i32> {
     let mut shown = Shown { lines: Lines::new(view.look), style: view.style, look: view.look };
     shown.begin(&guardian, &info).await?;
     let since = info.started.clone();
-    let events = EventQuery { since: since.clone(), ..EventQuery::default() };
-    let mut events = guardian.follow_events(events).await?;
-    if shown.style.is_quiet() {
-        while let Some(event) = events.next().await? {
-            shown.event(&event)?;
-        }
-        return Ok(exit::DONE);
+    let query = EventQuery { since: since.clone(), ..EventQuery::default() };
+    let mut events = guardian.follow_events(query).await?;
+    let (mut output, mut lines) = Output::new(guardian.clone(), since);
+    if !shown.style.is_quiet() {
+        output.follow(guardian.services(&[]).await?.iter().map(Status::id));
     }
-    let mut logs = guardian.follow_logs(LogQuery { services: vec![], lines: None, since }).await?;
-    let (mut more_events, mut more_logs) = (true, true);
-    while more_events || more_logs {
+    loop {
         tokio::select! {
-            event = events.next(), if more_events => match event? {
-                Some(event) => shown.event(&event)?,
-                None => more_events = false,
+            event = events.next() => match event? {
+                Some(event) => {
+                    shown.event(&event)?;
+                    if !shown.style.is_quiet() && event.kind == "started" {
+                        output.follow(event.service);
+                    }
+                }
+                None => break,
             },
-            line = logs.next(), if more_logs => match line? {
-                Some(line) => shown.log(&line)?,
-                None => more_logs = false,
-            },
+            Some(line) = lines.recv() => shown.log(&line)?,
         }
+    }
+    // The last words of the last service may still be on their way.
+    drop(output);
+    while let Some(line) = lines.recv().await {
+        shown.log(&line)?;
     }
     Ok(exit::DONE)
+}
+
+/// Output of services, of those that a reload or a scale brings too.
+struct Output {
+    guardian: Guardian,
+    since: Option<String>,
+    followed: BTreeSet<String>,
+    sender: mpsc::Sender<LogLine>,
+}
+
+/// Lines that wait for the terminal; what comes after them waits in the files.
+const QUEUE: usize = 64;
+/// Names asked for over one connection. With the longest names that is a quarter of what an address may hold.
+const NAMES: usize = 150;
+
+impl Output {
+    fn new(guardian: Guardian, since: Option<String>) -> (Self, mpsc::Receiver<LogLine>) {
+        let (sender, lines) = mpsc::channel(QUEUE);
+        (Self { guardian, since, followed: BTreeSet::new(), sender }, lines)
+    }
+
+    /// Follows those of them that are not followed yet, from the guardian's start on.
+    fn follow(&mut self, services: impl IntoIterator<Item = String>) {
+        let new: Vec<String> = services.into_iter().filter(|s| self.followed.insert(s.clone())).collect();
+        for names in new.chunks(NAMES) {
+            let query = LogQuery { services: names.to_vec(), lines: None, since: self.since.clone() };
+            let (guardian, sender) = (self.guardian.clone(), self.sender.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = guardian.follow_logs(query).await else { return };
+                while let Ok(Some(line)) = stream.next().await {
+                    if sender.send(line).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
 }
 
 /// Waits until the daemon answers for the first time.
@@ -120,7 +162,7 @@ impl Shown {
             },
             ViewStyle::Through => {
                 if event.level != "info" || event.kind == "restart_scheduled" {
-                    output::talk(&format!("keepwell: {}", event.text));
+                    output::talk(&told(&event.text));
                 }
                 Ok(())
             }

@@ -11,6 +11,7 @@ use crate::output::events::Lines;
 use crate::output::{self, json};
 use crate::time::{self, Clock};
 use keepwell_sdk::client::LogQuery;
+use keepwell_sdk::wire::Status;
 
 /// Show what services wrote to stdout and stderr
 #[derive(Args, Debug)]
@@ -47,8 +48,11 @@ impl Logs {
         let guardian = Guardian::find(&self.target).await?;
         let mut lines = Lines::new(cx.look());
         // Asked first, so that a misspelt name is an error and not silence, and the names line up.
-        lines.expect(&guardian.services(&self.services).await?);
-        let query = LogQuery { services: self.services.clone(), lines: self.lines, since };
+        let all = guardian.services(&self.services).await?;
+        lines.expect(&all);
+        // By name, so that those are followed too that have not been started yet.
+        let services = if self.follow { all.iter().map(Status::id).collect() } else { self.services.clone() };
+        let query = LogQuery { services, lines: self.lines, since };
         let mut show = |line: &keepwell_sdk::wire::LogLine| match self.json {
             true => output::print(&json::line(line)?),
             false => output::print(&lines.log(line)),

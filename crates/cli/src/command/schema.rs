@@ -49,7 +49,9 @@ fn keys(table: &Value) -> String {
     let mut all = vec![];
     collect(table, "", &mut all);
     let width = all.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0);
-    all.iter().map(|(key, what)| format!("{}  {what}", pad(key, width)).trim_end().to_owned() + "\n").collect()
+    all.iter()
+        .map(|(key, what)| format!("{}  {what}", pad(key, width)).trim_end().to_owned() + "\n")
+        .collect()
 }
 
 fn collect(table: &Value, prefix: &str, all: &mut Vec<(String, String)>) {
@@ -90,7 +92,9 @@ mod tests {
     #[test]
     fn every_table_has_keys() {
         let schema = keepwell_config::schema();
-        for (table, key) in [("service", "command  "), ("defaults", "restart.limit.max  "), ("keepwell", "operators  ")] {
+        for (table, key) in
+            [("service", "command  "), ("defaults", "restart.limit.max  "), ("keepwell", "operators  ")]
+        {
             assert!(keys(&schema["$defs"][table]).contains(key), "{table}");
         }
     }

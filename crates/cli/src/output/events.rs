@@ -19,11 +19,12 @@ pub(crate) struct Lines {
     width: usize,
     colors: BTreeMap<String, usize>,
     began: BTreeMap<String, String>,
+    reasons: BTreeMap<String, String>,
 }
 
 impl Lines {
     pub(crate) fn new(look: Look) -> Self {
-        Self { look, width: 0, colors: BTreeMap::new(), began: BTreeMap::new() }
+        Self { look, width: 0, colors: BTreeMap::new(), began: BTreeMap::new(), reasons: BTreeMap::new() }
     }
 
     /// Makes room for these services, so that the first line is aligned like the last.
@@ -50,12 +51,12 @@ impl Lines {
         let name = self.name(&line.service);
         if line.note {
             let note = self.look.paint(Paint::Warn, &self.look.text(&format!("[keepwell: {}]", line.line)));
-            return format!("{name} {bar} {note}\n");
+            return format!("{name}  {bar} {note}\n");
         }
         // A program's colours are its own business, but they must not run into the next line.
         let end = if line.line.contains('\x1b') && self.look.color { "\x1b[0m" } else { "" };
         let text = if self.look.color { line.line.clone() } else { strip_colors(&line.line) };
-        format!("{name} {bar} {text}{end}\n")
+        format!("{name}  {bar} {text}{end}\n")
     }
 
     /// What `up` and the waiting commands print for an event; nothing for what a change of state tells anyway.
@@ -65,7 +66,11 @@ impl Lines {
         };
         if let Some(state) = e.state.as_deref() {
             let took = self.took(service, state, &e.at);
-            return Some(self.state(service, state, took, e.reason.as_deref().unwrap_or_default()));
+            let reason = e.reason.clone().unwrap_or_default();
+            // What a service is started for stays its reason on all of its way; once is enough.
+            let known =
+                self.reasons.insert(service.to_owned(), reason.clone()).is_some_and(|last| last == reason);
+            return Some(self.state(service, state, took, if known { "" } else { &reason }));
         }
         // A change of state follows each of these, and its reason says the same.
         let told_by_state =
@@ -84,7 +89,7 @@ impl Lines {
     }
 
     fn guardian(&self, e: &Event) -> String {
-        self.look.paint(level_paint(&e.level), &self.look.text(&format!("keepwell: {}", e.text))) + "\n"
+        self.look.paint(level_paint(&e.level), &self.look.text(&told(&e.text))) + "\n"
     }
 
     /// How long it took to get to a state that is an end of some way.
@@ -133,6 +138,11 @@ pub(crate) fn event(e: &Event, clock: &Clock, look: &Look) -> String {
         (None, _) => look.paint(level_paint(&e.level), &look.text(&e.text)),
     };
     format!("{}  {service}  {what}\n", look.paint(Paint::Dim, &at))
+}
+
+/// What the guardian says of itself, with its name before it.
+pub(crate) fn told(text: &str) -> String {
+    if text.starts_with("keepwell") { text.to_owned() } else { format!("keepwell: {text}") }
 }
 
 fn level_paint(level: &str) -> Paint {
@@ -238,7 +248,7 @@ mod tests {
         let mut lines = Lines::new(Look { color: true, ..Look::SIGNS });
         lines.expect(&services());
         let line = LogLine { service: "api".into(), line: "\x1b[31mred".into(), ..LogLine::default() };
-        assert_eq!(lines.log(&line), "\x1b[35mapi    \x1b[0m │ \x1b[31mred\x1b[0m\n");
+        assert_eq!(lines.log(&line), "\x1b[35mapi    \x1b[0m  │ \x1b[31mred\x1b[0m\n");
         assert_eq!(lines.log(&line), lines.log(&line));
     }
 
