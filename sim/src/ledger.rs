@@ -14,6 +14,7 @@ use keepwell_core::{Effect, Event, Input, Mono, Now, Role, RunId, ServiceId, Spe
 struct Told {
     service: ServiceId,
     role: Role,
+    asked: Mono,
     spawned: Option<Mono>,
     exited: bool,
     tree_gone: bool,
@@ -23,8 +24,9 @@ struct Told {
 }
 
 impl Told {
-    fn new(service: &ServiceId, role: Role) -> Self {
+    fn new(service: &ServiceId, role: Role, asked: Mono) -> Self {
         Self {
+            asked,
             service: service.clone(),
             role,
             spawned: None,
@@ -116,8 +118,9 @@ impl Ledger {
 
     /// What a new daemon knows of the operators' will and of old runs.
     pub fn begin_anew(&mut self, sup: &Supervisor, now: Now) {
+        let statuses = sup.status(now);
         let by_operator = |s: &ServiceStatus| !s.desired_up && s.reason.starts_with("stopped by");
-        self.stopped = sup.status(now).into_iter().filter(by_operator).map(|s| s.id).collect();
+        self.stopped = statuses.into_iter().filter(by_operator).map(|s| s.id).collect();
         self.restarts.clear();
         self.states.clear();
     }
@@ -148,8 +151,13 @@ impl Ledger {
         effects: &[Effect],
         command: bool,
     ) -> Result<(), String> {
+        if events.is_empty() && effects.is_empty() {
+            self.by_hand = false;
+            return Ok(());
+        }
+        let statuses = &sup.status(now);
         let own_will = std::mem::take(&mut self.by_hand) || command;
-        self.check_events(now, sup, specs, events)?;
+        self.check_events(now, statuses, specs, events)?;
         let mut done = false;
         for effect in effects {
             if let Effect::Commit(record) = effect {
@@ -160,19 +168,19 @@ impl Ledger {
                 continue;
             }
             done = true;
-            self.check_effect(now, sup, specs, events, (effect, own_will))?;
+            self.check_effect(now, statuses, specs, events, (effect, own_will))?;
         }
-        self.states = sup.status(now).into_iter().map(|s| (s.id, s.state)).collect();
+        self.states = statuses.iter().map(|s| (s.id.clone(), s.state)).collect();
         // What left the configuration and comes back begins anew.
         self.stopped.retain(|id| self.states.contains_key(id));
-        self.check_parallel(sup, specs, now)
+        self.check_parallel(statuses, specs)
     }
 
     /// An effect of a turn that was cut off, which was sent all the same.
-    pub fn note_sent(&mut self, effect: &Effect) {
+    pub fn note_sent(&mut self, now: Now, effect: &Effect) {
         match effect {
             Effect::Spawn { run, service, role } => {
-                self.runs.insert(*run, Told::new(service, *role));
+                self.runs.insert(*run, Told::new(service, *role, now.mono));
             }
             Effect::Commit(record) => self.note_record(record),
             Effect::Signal { .. }
@@ -198,7 +206,7 @@ impl Ledger {
     fn check_events(
         &mut self,
         now: Now,
-        sup: &Supervisor,
+        statuses: &[ServiceStatus],
         specs: &Specs,
         events: &[Event],
     ) -> Result<(), String> {
@@ -215,8 +223,7 @@ impl Ledger {
                     told.step = *step;
                 }
                 EventKind::RestartScheduled { delay, .. } => {
-                    let looping =
-                        sup.status(now).iter().any(|s| s.id == *id && s.state == State::CrashLooping);
+                    let looping = statuses.iter().any(|s| s.id == *id && s.state == State::CrashLooping);
                     let policy = specs.services.get(&id.name).map(|s| &s.restart);
                     if let (true, Some(policy)) = (looping, policy) {
                         let shortest = policy.max_delay / 100 * (100 - u32::from(policy.jitter.min(100)));
@@ -247,14 +254,14 @@ impl Ledger {
     fn check_effect(
         &mut self,
         now: Now,
-        sup: &Supervisor,
+        statuses: &[ServiceStatus],
         specs: &Specs,
         events: &[Event],
         (effect, by_hand): (&Effect, bool),
     ) -> Result<(), String> {
         match effect {
             Effect::Spawn { run, service, role } => {
-                self.check_spawn(now, sup, specs, events, (*run, service, *role), by_hand)
+                self.check_spawn(now, statuses, specs, events, (*run, service, *role), by_hand)
             }
             Effect::Signal { run, .. } => {
                 let told = self.living(*run, effect)?;
@@ -289,16 +296,16 @@ impl Ledger {
     fn check_spawn(
         &mut self,
         now: Now,
-        sup: &Supervisor,
+        statuses: &[ServiceStatus],
         specs: &Specs,
         events: &[Event],
         (run, service, role): (RunId, &ServiceId, Role),
         by_hand: bool,
     ) -> Result<(), String> {
-        if self.runs.insert(run, Told::new(service, role)).is_some() {
+        if self.runs.insert(run, Told::new(service, role, now.mono)).is_some() {
             return Err(format!("{run} is used twice"));
         }
-        let Some(status) = sup.status(now).into_iter().find(|s| s.id == *service) else {
+        let Some(status) = statuses.iter().find(|s| s.id == *service) else {
             return Err(format!("{service} is started and is no service"));
         };
         if !matches!(role, Role::Main | Role::PreStart) {
@@ -315,7 +322,7 @@ impl Ledger {
         }
         let pre_start = specs.services.get(&service.name).is_some_and(|s| s.hooks.pre_start.is_some());
         if pre_start == (role == Role::PreStart) {
-            self.check_dependencies(now, sup, specs, service)?;
+            self.check_dependencies(now, statuses, specs, service)?;
             if !by_hand {
                 self.check_budget(now, specs, events, service)?;
             }
@@ -326,7 +333,7 @@ impl Ledger {
     fn check_dependencies(
         &self,
         now: Now,
-        sup: &Supervisor,
+        statuses: &[ServiceStatus],
         specs: &Specs,
         id: &ServiceId,
     ) -> Result<(), String> {
@@ -337,11 +344,11 @@ impl Ledger {
         for dep in spec.depends_on.iter().filter(|d| d.required) {
             // Further instances may be newcomers, which nobody waits for.
             let on = ServiceId::new(dep.on.clone(), 1);
-            let Some(status) = sup.status(now).into_iter().find(|s| s.id == on) else { continue };
+            let Some(status) = statuses.iter().find(|s| s.id == on) else { continue };
             let lives = self.lives(&on);
             let checked =
                 specs.services.get(&on.name).is_some_and(|s| s.ready != keepwell_core::spec::Readiness::None);
-            let old = |t: &Told| t.spawned.is_some_and(|at| now.mono.since(at) >= UP_AFTER);
+            let old = |t: &Told| now.mono.since(t.asked) >= UP_AFTER;
             let met = match (dep.condition, status.state) {
                 (_, State::Completed) => true,
                 (Condition::Completed, _) => false,
@@ -416,9 +423,9 @@ impl Ledger {
         Ok(())
     }
 
-    fn check_parallel(&self, sup: &Supervisor, specs: &Specs, now: Now) -> Result<(), String> {
+    fn check_parallel(&self, statuses: &[ServiceStatus], specs: &Specs) -> Result<(), String> {
         let Some(max) = specs.max_parallel_starts else { return Ok(()) };
-        let starting = sup.status(now).iter().filter(|s| s.state == State::Starting).count();
+        let starting = statuses.iter().filter(|s| s.state == State::Starting).count();
         if !self.parallel_excused && starting > max as usize {
             return Err(format!("{starting} services are starting, and max_parallel_starts is {max}"));
         }

@@ -135,7 +135,7 @@ fn check_liveness(world: &mut World<Chance>) {
             State::GaveUp => !s.reason.is_empty(),
             State::Stopped => !s.desired_up,
             State::Paused => s.hold.is_some(),
-            State::Waiting | State::Degraded => stuck_on,
+            State::Waiting | State::Degraded => stuck_on || cursed,
             // What is wrong with these programs does not end with the faults.
             State::BackingOff | State::CrashLooping | State::Starting | State::Stopping => cursed,
         };

@@ -106,8 +106,8 @@ pub struct World<D> {
 
 /// What a turn begins with.
 struct Turn {
-    /// The second book before it.
-    before: Ledger,
+    /// The second book before it, if it will be cut off.
+    before: Option<Ledger>,
     /// A new configuration is put first.
     config: Option<Specs>,
     /// An operator asked.
@@ -351,7 +351,7 @@ impl<D: Director> World<D> {
             | Command::Enable { .. }
             | Command::Disable { .. } => {}
         }
-        let before = self.ledger.clone();
+        let before = self.book_before();
         let turn = Turn { before, config: None, command: true };
         let answer = self.turn_from(turn, |sup, now| sup.command(now, by, command));
         if let Some(answer) = answer {
@@ -380,13 +380,17 @@ impl<D: Director> World<D> {
         }
         let input = self.plant.input(input, &self.host);
         self.log(|| format!("→ {input:?}"));
-        let before = self.ledger.clone();
+        let before = self.book_before();
         self.ledger.tell(self.now, &input);
         self.turn_from(Turn { before, config: None, command: false }, |sup, now| sup.handle(now, input));
     }
 
+    fn book_before(&self) -> Option<Ledger> {
+        self.dies.is_some().then(|| self.ledger.clone())
+    }
+
     fn turn<R>(&mut self, config: Option<Specs>, f: impl FnOnce(&mut Supervisor, Now) -> R) -> Option<R> {
-        let before = self.ledger.clone();
+        let before = self.book_before();
         self.turn_from(Turn { before, config, command: false }, f)
     }
 
@@ -432,7 +436,7 @@ impl<D: Director> World<D> {
                 self.put(piece);
             }
         }
-        if dies.is_some() {
+        if let Some(before) = before {
             // What was not acknowledged was not heard, and what was not sent was not done.
             self.ledger = before;
         }
@@ -440,7 +444,7 @@ impl<D: Director> World<D> {
             if sent() {
                 self.log(|| format!("  ← {effect:?}"));
                 if dies.is_some() {
-                    self.ledger.note_sent(&effect);
+                    self.ledger.note_sent(self.now, &effect);
                 }
                 self.effect(effect);
             }

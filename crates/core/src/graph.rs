@@ -44,7 +44,10 @@ pub(crate) struct Counts {
     pub(crate) started: usize,
     pub(crate) up: usize,
     pub(crate) completed: usize,
-    pub(crate) absent: usize,
+    /// Not coming by itself, and not started, not up, not completed.
+    absent: [usize; 3],
+    /// Not coming by itself.
+    pub(crate) in_vain: usize,
     pub(crate) stopping: usize,
 }
 
@@ -60,7 +63,11 @@ impl Counts {
         step(&mut self.started, old.started, new.started);
         step(&mut self.up, old.up, new.up);
         step(&mut self.completed, old.completed, new.completed);
-        step(&mut self.absent, old.absent, new.absent);
+        let absent = |f: Facet| [f.absent && !f.started, f.absent && !f.up, f.absent && !f.completed];
+        for ((n, was), is) in self.absent.iter_mut().zip(absent(old)).zip(absent(new)) {
+            step(n, was, is);
+        }
+        step(&mut self.in_vain, old.absent, new.absent);
         step(&mut self.stopping, old.stopping, new.stopping);
     }
 
@@ -71,7 +78,12 @@ impl Counts {
 
     /// Every instance meets the condition or is not coming by itself.
     pub(crate) fn meet_or_absent(&self, condition: Condition) -> bool {
-        self.number(condition) + self.absent >= self.all
+        let absent = match condition {
+            Condition::Started => self.absent[0],
+            Condition::Ready => self.absent[1],
+            Condition::Completed => self.absent[2],
+        };
+        self.number(condition) + absent >= self.all
     }
 
     fn number(&self, condition: Condition) -> usize {

@@ -256,8 +256,9 @@ impl Supervisor {
             Phase::Alive(Alive { up, checked, leaving, .. }) => {
                 let frozen = s.hold.as_ref().is_some_and(|h| h.freeze);
                 let starting = up.is_none() && *checked && !held;
+                let absent = up.is_none() && s.tracker.is_looping();
                 let up = up.is_some() && leaving.is_none() && !frozen && (!oneshot || *checked);
-                Facet { active: true, started: true, up, starting, ..none }
+                Facet { active: true, started: true, up, absent, starting, ..none }
             }
             Phase::Ending(e) => {
                 // A tree that outlives its kill holds nobody else up.
@@ -278,7 +279,7 @@ impl Supervisor {
 
     /// Waits for something that is not coming by itself.
     fn waits_in_vain(&self, i: usize) -> bool {
-        self.blocking(i).any(|edge| self.graph.groups[edge.group].counts.absent > 0)
+        self.blocking(i).any(|edge| self.graph.groups[edge.group].counts.in_vain > 0)
     }
 
     /// The dependencies that hold a start back.
@@ -307,9 +308,12 @@ impl Supervisor {
             return None;
         }
         let deps = &self.graph.groups[self.services[i].group].deps;
-        deps.iter()
-            .find(|e| e.bind && !self.graph.groups[e.group].counts.meet(e.condition))
-            .map(|e| Arc::clone(&self.graph.groups[e.group].name))
+        let missing = |e: &&Edge| {
+            let counts = &self.graph.groups[e.group].counts;
+            // What it can start without, it can run without.
+            e.bind && !counts.meet(e.condition) && (e.required || !counts.meet_or_absent(e.condition))
+        };
+        deps.iter().find(missing).map(|e| Arc::clone(&self.graph.groups[e.group].name))
     }
 
     /// The surroundings of an instance changed: does it start, degrade, recover, stop?
@@ -363,7 +367,8 @@ impl Supervisor {
 
     /// Ends a turn: lets everything react to everything, then brings the derived up to date.
     pub(crate) fn settle(&mut self, now: Now) {
-        loop {
+        // While old runs are being told of, nobody knows yet what is up: nothing starts, stops or degrades.
+        while self.adoption.is_none() {
             if let Some(i) = self.queue.pop_front() {
                 self.services[i].queued = false;
                 self.evaluate(i, now);

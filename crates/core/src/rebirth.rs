@@ -59,11 +59,8 @@ impl Supervisor {
                 self.touch(i);
             }
         }
-        // What was set down in another world is compared with this one when the adoption is done.
-        self.queue.clear();
-        for service in &mut self.services {
-            service.queued = false;
-        }
+        let known = self.runs.keys().copied().collect();
+        self.adoption = Some(Adoption { known, ..Adoption::default() });
     }
 
     /// A predecessor may have left a new configuration, and not all that followed from it: what is no longer in it goes.
@@ -115,7 +112,7 @@ impl Supervisor {
 
     /// Remembers which runs the anchor still knows of.
     pub(crate) fn note_named(&mut self, input: &Input) {
-        let Some(Adoption { named, alive, exits }) = &mut self.adoption else { return };
+        let Some(Adoption { named, alive, exits, .. }) = &mut self.adoption else { return };
         match input {
             Input::Adopted { run, .. } => {
                 *alive += u32::from(named.insert(*run));

@@ -124,7 +124,8 @@ impl Supervisor {
                     ServiceId::new(Arc::clone(name), 1)..=ServiceId::new(Arc::clone(name), u16::MAX);
                 for (id, i) in self.index.range(siblings) {
                     let action = changes.get(id).copied();
-                    if action.is_some_and(|a| a != ReloadAction::Live) || !self.services[*i].s.has_process() {
+                    let s = &self.services[*i].s;
+                    if action.is_some_and(|a| a != ReloadAction::Live) || !s.has_process() || s.removed {
                         continue;
                     }
                     added += u32::from(action.is_none());

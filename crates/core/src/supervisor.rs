@@ -278,13 +278,15 @@ pub struct Supervisor {
     pub(crate) guardian_dirty: bool,
     /// Nothing was polled yet, so the guardian's piece comes last: it says that all others are there.
     pub(crate) unborn: bool,
-    /// Between `restore` and `AdoptionDone`: the runs that were named, and the exits among them.
+    /// Between `restore` and `AdoptionDone`: what was told of old runs so far. Nothing is started meanwhile.
     pub(crate) adoption: Option<Adoption>,
 }
 
 /// What was told of old runs so far.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Adoption {
+    /// The runs of the snapshot that are not over.
+    pub(crate) known: BTreeSet<RunId>,
     pub(crate) named: BTreeSet<RunId>,
     pub(crate) alive: u32,
     pub(crate) exits: u32,
@@ -361,7 +363,6 @@ impl Supervisor {
     ) -> Self {
         let mut this = Self::empty(specs, guardian);
         this.next_id = this.guardian.lease;
-        this.adoption = Some(Adoption::default());
         this.take_up(services, now);
         this
     }

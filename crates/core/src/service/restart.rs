@@ -215,7 +215,7 @@ fn next_slow(last: Option<Duration>, max_delay: Duration) -> Duration {
     let first = max_delay.max(SHORTEST_TRIAL);
     match last {
         None => first,
-        Some(d) => d.saturating_mul(2).min(first.max(CRASH_LOOP_MAX_DELAY)),
+        Some(d) => d.saturating_mul(2).min(CRASH_LOOP_MAX_DELAY).max(first),
     }
 }
 

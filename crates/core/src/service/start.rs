@@ -467,10 +467,9 @@ impl Supervisor {
     }
 
     fn pre_start_done(&mut self, i: usize, now: Now) {
-        if self.services[i].s.hold.is_some() {
-            // Held meanwhile: nothing is started until it is resumed, and then from the beginning.
-            self.services[i].s.phase = Phase::Waiting;
-            self.touch(i);
+        if self.services[i].s.hold.is_some() || self.blocking(i).next().is_some() {
+            // Held, or a dependency was lost meanwhile: it waits, and begins anew.
+            self.wait_to_start(i);
         } else {
             self.spawn_main(i, now);
         }
