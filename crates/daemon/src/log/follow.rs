@@ -93,6 +93,7 @@ fn begin(
             bytes += found[counted..].iter().map(|(_, l)| l.line.len() as u64 + 1).sum::<u64>();
             counted = found.len();
         }
+        reader.go_live();
         following.push(Following { place, reader, finished: false });
     }
     (following, read::in_order(found))

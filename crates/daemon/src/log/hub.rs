@@ -26,7 +26,7 @@ const FULL: usize = 48 << 10;
 /// After so many of them in a row the pipe is made larger.
 const FLOOD: u8 = 4;
 /// A pipe that was not full for this long is made small again.
-const QUIET: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_secs(2);
 /// What a pipe begins with (pipe(7)).
 const SMALL_PIPE: usize = 64 << 10;
 /// Threads begin with 2 MiB of stack otherwise; this one calls nothing deep.

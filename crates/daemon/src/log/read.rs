@@ -86,6 +86,8 @@ pub(super) struct Reader {
     stream: usize,
     at: Position,
     file: Option<File>,
+    /// Times are wanted.
+    timed: bool,
     records: Vec<Record>,
     lines: Lines,
     /// Where the next line began.
@@ -95,7 +97,17 @@ pub(super) struct Reader {
 impl Reader {
     fn new(slot: Arc<SlotShared>, sink: Arc<SinkShared>, stream: usize, at: Position) -> Reader {
         let line_at = at.offset;
-        Reader { slot, sink, stream, at, file: None, records: Vec::new(), lines: Lines::default(), line_at }
+        Reader {
+            slot,
+            sink,
+            stream,
+            at,
+            file: None,
+            timed: true,
+            records: Vec::new(),
+            lines: Lines::default(),
+            line_at,
+        }
     }
 
     /// Begins `lines` lines before `end`, or where `since` begins, whichever is later; at most `limit` bytes back.
@@ -104,6 +116,12 @@ impl Reader {
         let by_time = since.map_or(by_lines, |since| first_since(&self.sink, end, since));
         self.at = by_lines.max(by_time).min(end);
         self.line_at = self.at.offset;
+    }
+
+    /// From now on lines come without their times, which costs less.
+    pub(super) fn go_live(&mut self) {
+        self.timed = false;
+        self.records = Vec::new();
     }
 
     /// Lets go of the file until the next step; for those who follow many.
@@ -174,7 +192,9 @@ impl Reader {
 
     fn open(&mut self) -> bool {
         let Some((file, path)) = open_generation(&self.sink, self.at.generation) else { return false };
-        self.records = index::load(&path, u64::MAX);
+        if self.timed {
+            self.records = index::load(&path, u64::MAX);
+        }
         self.file = Some(file);
         true
     }
@@ -214,7 +234,8 @@ impl Reader {
             Some(next) if !self.slot.closed.load(Ordering::Acquire) => {
                 let offset = next.state().began;
                 let at = Position { generation: 0, offset };
-                *self = Reader::new(Arc::clone(&self.slot), next, self.stream, at);
+                let timed = self.timed;
+                *self = Reader { timed, ..Reader::new(Arc::clone(&self.slot), next, self.stream, at) };
                 Step::Read
             }
             Some(_) | None => Step::Finished,
@@ -236,47 +257,73 @@ fn open_generation(sink: &SinkShared, generation: i64) -> Option<(File, PathBuf)
     regular.then(|| File::open(&path).ok()).flatten().map(|file| (file, path))
 }
 
-/// Where the last `wanted` lines before `end` begin.
+/// Where the last `wanted` lines before `end` begin, or all; whole lines of at most `limit` bytes.
 fn back(sink: &SinkShared, end: Position, wanted: Option<usize>, limit: u64) -> Position {
-    let mut left = wanted.unwrap_or(usize::MAX);
-    let (mut begin, mut budget) = (end, limit);
-    if left == 0 {
-        return end;
-    }
-    let mut nothing_yet = true;
-    for generation in (i64::MIN..=end.generation).rev() {
-        let Some((file, _)) = open_generation(sink, generation) else { break };
-        let length = file.metadata().map_or(0, |m| m.len());
-        let mut at = if generation == end.generation { end.offset.min(length) } else { length };
-        while at > 0 {
-            if budget == 0 {
-                return begin;
-            }
+    let Some(wanted) = wanted else { return back_by_size(sink, end, limit) };
+    let (mut left, mut begin, mut budget) = (wanted, end, limit);
+    // The newline at the very end begins no line.
+    let mut at_end = true;
+    for (generation, file, length) in files_back(sink, end) {
+        let mut at = length;
+        while at > 0 && left > 0 && budget > 0 {
             let room = at.min(WINDOW as u64).min(budget);
             let mut buffer = vec![0; usize::try_from(room).unwrap_or(0)];
-            let n = pipe::read_at(&file, &mut buffer, at - room).unwrap_or(0);
-            if n as u64 != room {
+            if pipe::read_at(&file, &mut buffer, at - room).unwrap_or(0) as u64 != room {
                 return begin;
             }
-            for (i, _) in buffer.iter().enumerate().rev().filter(|(_, b)| **b == b'\n') {
-                let line = Position { generation, offset: at - room + i as u64 + 1 };
-                // The newline of the last line begins none.
-                if nothing_yet && line.offset == at && i + 1 == buffer.len() {
+            for i in newlines_back(&buffer) {
+                if std::mem::take(&mut at_end) && i + 1 == buffer.len() {
                     continue;
                 }
-                begin = line;
+                begin = Position { generation, offset: at - room + i as u64 + 1 };
                 left -= 1;
                 if left == 0 {
                     return begin;
                 }
             }
-            nothing_yet = false;
+            at_end = false;
             at -= room;
             budget -= room;
+        }
+        if left == 0 || budget == 0 {
+            return begin;
         }
         begin = Position { generation, offset: 0 };
     }
     begin
+}
+
+fn back_by_size(sink: &SinkShared, end: Position, limit: u64) -> Position {
+    let (mut begin, mut budget) = (end, limit);
+    for (generation, file, length) in files_back(sink, end) {
+        if length > budget {
+            return Position { generation, offset: next_line(&file, length - budget) };
+        }
+        budget -= length;
+        begin = Position { generation, offset: 0 };
+    }
+    begin
+}
+
+/// The files from `end` backwards, and how much of each is before it.
+fn files_back(sink: &SinkShared, end: Position) -> impl Iterator<Item = (i64, File, u64)> {
+    (i64::MIN..=end.generation).rev().map_while(move |generation| {
+        let (file, _) = open_generation(sink, generation)?;
+        let length = file.metadata().ok()?.len();
+        let length = if generation == end.generation { end.offset.min(length) } else { length };
+        Some((generation, file, length))
+    })
+}
+
+fn newlines_back(buffer: &[u8]) -> impl Iterator<Item = usize> {
+    buffer.iter().enumerate().rev().filter(|(_, b)| **b == b'\n').map(|(i, _)| i)
+}
+
+/// Where the first line after `at` begins, or `at` in the middle of a very long one.
+fn next_line(file: &File, at: u64) -> u64 {
+    let mut buffer = vec![0; WINDOW];
+    let n = pipe::read_at(file, &mut buffer, at).unwrap_or(0);
+    buffer[..n].iter().position(|b| *b == b'\n').map_or(at, |i| at + i as u64 + 1)
 }
 
 /// Where the output begins that was written at `since` or later.

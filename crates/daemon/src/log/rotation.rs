@@ -29,10 +29,11 @@ pub(super) fn cut(window: &[u8], left: usize, beyond: u64, whole: impl FnOnce() 
 }
 
 /// `file` → `file.1` → … → `file.keep`, each with its index. From the oldest on, so that a kill in between only leaves a
-/// gap.
+/// gap, which the next rotation fills.
 pub(super) fn shift(shared: &SinkShared, keep: u32) -> io::Result<()> {
     let keep = u64::from(keep);
-    for n in (0..keep).rev() {
+    let last = (1..keep).find(|n| !shared.aside(*n).exists()).unwrap_or(keep);
+    for n in (0..last).rev() {
         let (from, to) = (shared.aside(n), shared.aside(n + 1));
         match fs::rename(&from, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -64,6 +65,25 @@ fn rename_index(from: &Path, to: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_move_up_into_a_gap_and_the_last_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = SinkShared::new(dir.path().join("web.log"), 3);
+        let write = |n: u64, text: &str| fs::write(shared.aside(n), text).unwrap();
+        let read = |n: u64| fs::read_to_string(shared.aside(n)).unwrap_or_default();
+        for (n, text) in [(0, "new"), (1, "one"), (3, "three"), (4, "four"), (5, "five"), (7, "seven")] {
+            write(n, text);
+        }
+        shift(&shared, 3).unwrap();
+        assert_eq!([0, 1, 2, 3, 4, 5, 7].map(read), ["", "new", "one", "three", "", "", "seven"]);
+        write(0, "newer");
+        shift(&shared, 3).unwrap();
+        assert_eq!([0, 1, 2, 3].map(read), ["", "newer", "new", "one"]);
+        write(0, "newest");
+        shift(&shared, 0).unwrap();
+        assert_eq!([0, 1, 2, 3, 7].map(read), ["", "", "", "", "seven"]);
+    }
 
     fn cut_at(window: &str, left: usize, whole: bool) -> Option<usize> {
         cut(window.as_bytes(), left, 0, || whole)

@@ -206,7 +206,29 @@ fn a_file_that_somebody_takes_away_is_begun_again() {
 }
 
 #[test]
-fn a_thousand_slots_use_one_descriptor_each_and_little_memory() {
+fn what_is_idle_makes_no_wake_ups() {
+    let bench = Bench::new();
+    let writers: Vec<_> = (0..100).map(|n| bench.open(n, bench.spec(&format!("{n}.log"), 0, 0))).collect();
+    for (mut write, _) in writers.iter().map(|(w, h)| (w.try_clone().unwrap(), h)) {
+        writeln!(write, "hello").unwrap();
+    }
+    (0..100).for_each(|n| bench.flush(n));
+    let switches = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|t| t.unwrap().path());
+        let log =
+            tasks.into_iter().find(|t| fs::read_to_string(t.join("comm")).is_ok_and(|c| c.trim() == "log"));
+        let status = fs::read_to_string(log.unwrap().join("status")).unwrap();
+        let line = status.lines().find(|l| l.starts_with("voluntary_ctxt_switches")).unwrap();
+        line.split_whitespace().last().unwrap().parse::<u64>().unwrap()
+    };
+    thread::sleep(Duration::from_millis(100));
+    let before = switches();
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(switches(), before);
+}
+
+#[test]
+fn a_slot_uses_two_descriptors_and_gives_them_back() {
     let bench = Bench::new();
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let writers: Vec<_> =
