@@ -58,10 +58,12 @@ pub fn main() -> i32 {
         eprintln!("keepwell: no thread for the API: {e}");
         return keepwell_sdk::exit::FAILED;
     }
-    match engine.run() {
+    let code = match engine.run() {
         Ended::Finished => keepwell_sdk::exit::DONE,
         Ended::AnchorGone | Ended::Broken => keepwell_sdk::exit::FAILED,
-    }
+    };
+    trace::flush();
+    code
 }
 
 /// A daemon of which one thread has panicked is worth nothing: it ends at once, and the anchor starts another, which goes

@@ -26,7 +26,7 @@ use crate::api::{Access, ApiState};
 use crate::log::LogHub;
 use crate::message::{EngineHandle, INBOX, Message};
 use crate::options::Options;
-use crate::store::Store;
+use crate::store::{Opened, Store};
 
 /// The API's endpoint in the state folder.
 pub(crate) const SOCKET: &str = "keepwell.sock";
@@ -188,6 +188,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         access.clone(),
     );
     opened.store.attach(handle.clone());
+    let (kept_from, next_seq) = restore_events(&left.values, &opened);
     let mut persisted = opened.persisted;
     if first && options.clear_desired {
         persisted.desired.clear();
@@ -201,7 +202,9 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         welcome: std::mem::take(&mut left.welcome),
         slots: Slots::new(root),
         access,
-        next_seq: opened.next_seq,
+        next_seq,
+        kept_from,
+        untold: Vec::new(),
         store: opened.store,
         config: loaded.config,
         next_ticket: 1,
@@ -260,6 +263,19 @@ fn configuration(
     let sources: Vec<Source> = kept.sources.into_iter().map(|(path, text)| Source { path, text }).collect();
     let config = keepwell_config::load(&sources, context).map_err(|d| d.render(false, false))?;
     Ok((Loaded { sources, config }, kept.at, kept.started))
+}
+
+/// Gives the store what its predecessor may not have written. Returns the first event that the anchor keeps, and the
+/// number of the next one.
+fn restore_events(values: &BTreeMap<Vec<u8>, Vec<u8>>, opened: &Opened) -> (u64, u64) {
+    let kept = values.iter().filter(|(k, _)| k.starts_with(b"event/"));
+    let events: Vec<wire::Event> = kept.filter_map(|(_, v)| serde_json::from_slice(v).ok()).collect();
+    let first = events.first().map(|e| e.seq);
+    let next = events.last().map_or(opened.next_seq, |e| opened.next_seq.max(e.seq + 1));
+    for event in events {
+        opened.store.append(Arc::new(event));
+    }
+    (first.unwrap_or(next), next)
 }
 
 fn endpoint(options: &Options, kept: Option<Handle>) -> std::io::Result<Endpoint> {

@@ -93,6 +93,10 @@ pub struct Engine {
     ears: BTreeMap<ServiceId, notices::Ear>,
     events: broadcast::Sender<Arc<wire::Event>>,
     next_seq: u64,
+    /// The anchor keeps the events from this one on.
+    kept_from: u64,
+    /// Events of this turn.
+    untold: Vec<Arc<wire::Event>>,
     /// Highest report taken in and not yet acknowledged.
     unacknowledged: Option<u64>,
     /// Commands whose records are being written: what to answer then.
@@ -269,6 +273,9 @@ impl Engine {
                 self.supervisor.handle(now, input);
             }
         }
+        while let Some(event) = self.supervisor.poll_event() {
+            self.publish(&event);
+        }
         if let Some(seq) = self.unacknowledged.take() {
             self.link.send(&Request::Ack(seq), &[]);
         }
@@ -278,9 +285,7 @@ impl Engine {
             let _ = reply.send(());
         }
         self.commit_loose_records();
-        while let Some(event) = self.supervisor.poll_event() {
-            self.publish(event);
-        }
+        self.tell_subscribers();
         self.finish_if_done();
     }
 
@@ -309,19 +314,35 @@ impl Engine {
         self.finished = true;
     }
 
-    fn publish(&mut self, event: Event) {
+    /// Numbers an event and leaves it with the anchor until the store has it, so that a daemon that dies loses none.
+    fn publish(&mut self, event: &Event) {
         let seq = self.next_seq;
         self.next_seq += 1;
-        let line = Arc::new(convert::event(&event, seq));
-        trace_event(&line);
-        self.store.append(Arc::clone(&line));
-        // Nobody listening is no error.
-        let _ = self.events.send(line);
+        let line = Arc::new(convert::event(event, seq));
+        // Plain data of ours always serialises.
+        let value = serde_json::to_vec(&*line).unwrap_or_default();
+        self.link.send(&Request::Put(Put { key: event_key(seq), value }), &[]);
+        self.untold.push(line);
+    }
+
+    /// The telling comes after the doing: journal, keepwell's log, followers.
+    fn tell_subscribers(&mut self) {
+        for line in std::mem::take(&mut self.untold) {
+            trace_event(&line);
+            self.store.append(Arc::clone(&line));
+            // Nobody listening is no error.
+            let _ = self.events.send(line);
+        }
+        let stored = self.store.stored_seq();
+        while self.kept_from <= stored {
+            self.link.send(&Request::Delete(event_key(self.kept_from)), &[]);
+            self.kept_from += 1;
+        }
     }
 
     /// Tells a fact of the shell's own.
     fn emit(&mut self, now: Now, service: Option<ServiceId>, kind: EventKind) {
-        self.publish(Event { at: now, service, run: None, kind });
+        self.publish(&Event { at: now, service, run: None, kind });
     }
 
     /// An instance is no more: nothing of it runs.
@@ -353,6 +374,11 @@ impl Engine {
 /// The key under which the anchor keeps an instance's state.
 fn service_key(id: &ServiceId) -> Vec<u8> {
     format!("service/{}/{}", id.instance, id.name).into_bytes()
+}
+
+/// The key under which the anchor keeps an event that the store may not have yet.
+fn event_key(seq: u64) -> Vec<u8> {
+    format!("event/{seq:020}").into_bytes()
 }
 
 /// The reverse of `service_key`.

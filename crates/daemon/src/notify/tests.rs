@@ -90,6 +90,8 @@ fn shown(message: &Message) -> String {
         | Message::Info { .. }
         | Message::Reload { .. }
         | Message::LogSlots { .. }
+        | Message::ReloadRead(_)
+        | Message::Log(_)
         | Message::Committed { .. } => "something else".into(),
     }
 }
