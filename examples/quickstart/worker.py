@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import urllib.error
 import urllib.request
 
 URL = f"http://127.0.0.1:{os.environ['PORT']}/next"
@@ -18,8 +19,20 @@ def next_order():
 
 
 print("waiting for orders")
+away = False
 while True:
-    order = next_order()
+    try:
+        order = next_order()
+    except (urllib.error.URLError, OSError):
+        # web is being restarted, or an operator stopped it: no reason to end.
+        if not away:
+            print("web does not answer; asking again until it does")
+        away = True
+        time.sleep(0.5)
+        continue
+    if away:
+        print("web is back")
+    away = False
     if order is None:
         time.sleep(0.5)
         continue

@@ -76,24 +76,25 @@ pub(crate) fn elapsed(from: &str, to: &str) -> Option<Duration> {
     Some(between(from.parse().ok()?, to.parse().ok()?))
 }
 
-/// For measurements: `0.34 s`, `1.2 s`, `45 s`, then as `rough`.
+/// For measurements: `340 ms`, `1.2 s`, `45 s`, then as `rough`. The words of the guardian's own reasons.
 pub(crate) fn precise(d: Duration) -> String {
-    // Rounding must not print `1.00 s` or `10.0 s`, so the borders lie where the shorter form begins.
-    match d.as_secs_f64() {
-        s if s < 0.995 => format!("{s:.2} s"),
-        s if s < 9.95 => format!("{s:.1} s"),
+    let ms = d.as_millis();
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..10_000 if ms % 1_000 >= 100 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        1_000..120_000 => format!("{} s", ms / 1_000),
         _ => rough(d),
     }
 }
 
-/// For waits and ages: `3 s`, `4 min`, `11 h`, `2 d`.
+/// For waits and ages: `3 s`, `4 min`, `11 h`, `2 d`. What is not over is never `0 s`.
 pub(crate) fn rough(d: Duration) -> String {
     let rounded = |unit: u64| (d.as_secs_f64() / unit as f64).round() as u64;
     match d.as_secs() {
         0 if !d.is_zero() => "1 s".to_owned(),
-        0..=58 => format!("{} s", rounded(1)),
-        59..=3569 => format!("{} min", rounded(60).max(1)),
-        3570..=171_799 => format!("{} h", rounded(3600)),
+        0..120 => format!("{} s", rounded(1)),
+        120..7_200 => format!("{} min", rounded(60)),
+        7_200..172_800 => format!("{} h", rounded(3600)),
         _ => format!("{} d", rounded(86_400)),
     }
 }
@@ -121,11 +122,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn measurements_keep_two_digits() {
+    fn measurements_are_short() {
         let p = |ms| precise(Duration::from_millis(ms));
         assert_eq!(
-            [p(0), p(5), p(340), p(999), p(1200), p(9960), p(45_000), p(240_000)],
-            ["0.00 s", "0.01 s", "0.34 s", "1.0 s", "1.2 s", "10 s", "45 s", "4 min"]
+            [p(0), p(340), p(999), p(1_000), p(1_250), p(9_990), p(45_900), p(240_000)],
+            ["0 ms", "340 ms", "999 ms", "1 s", "1.2 s", "9.9 s", "45 s", "4 min"]
         );
     }
 
@@ -133,11 +134,10 @@ mod tests {
     fn ages_are_rough() {
         let r = |s| rough(Duration::from_secs(s));
         assert_eq!(
-            [r(0), r(3), r(59), r(89), r(3569), r(3570), r(39_600), r(172_800)],
-            ["0 s", "3 s", "1 min", "1 min", "59 min", "1 h", "11 h", "2 d"]
+            [r(0), r(3), r(119), r(120), r(3_600), r(7_200), r(39_600), r(172_800)],
+            ["0 s", "3 s", "119 s", "2 min", "60 min", "2 h", "11 h", "2 d"]
         );
-        assert_eq!(rough(Duration::from_millis(200)), "1 s", "a wait that is left is never zero");
-        assert_eq!(rough(Duration::from_millis(58_900)), "59 s");
+        assert_eq!(rough(Duration::from_millis(200)), "1 s");
     }
 
     #[test]

@@ -20,11 +20,19 @@ pub(crate) struct Lines {
     colors: BTreeMap<String, usize>,
     began: BTreeMap<String, String>,
     reasons: BTreeMap<String, String>,
+    next: BTreeMap<String, String>,
 }
 
 impl Lines {
     pub(crate) fn new(look: Look) -> Self {
-        Self { look, width: 0, colors: BTreeMap::new(), began: BTreeMap::new(), reasons: BTreeMap::new() }
+        Self {
+            look,
+            width: 0,
+            colors: BTreeMap::new(),
+            began: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+            next: BTreeMap::new(),
+        }
     }
 
     /// Makes room for these services, so that the first line is aligned like the last.
@@ -64,9 +72,12 @@ impl Lines {
         let Some(service) = e.service.as_deref() else {
             return (e.level != "info" || e.kind == "guardian_stopping").then(|| self.guardian(e));
         };
+        if let Some(next) = &e.next_attempt {
+            self.next.insert(service.to_owned(), next.clone());
+        }
         if let Some(state) = e.state.as_deref() {
             let took = self.took(service, state, &e.at);
-            let reason = e.reason.clone().unwrap_or_default();
+            let reason = self.reason(service, state, e);
             // What a service is started for stays its reason on all of its way; once is enough.
             let known =
                 self.reasons.insert(service.to_owned(), reason.clone()).is_some_and(|last| last == reason);
@@ -86,6 +97,18 @@ impl Lines {
             sign,
             self.look.paint(paint, &self.look.text(&e.text))
         ))
+    }
+
+    /// Why, and for what will be tried again, when.
+    fn reason(&mut self, service: &str, state: &str, e: &Event) -> String {
+        let reason = e.reason.clone().unwrap_or_default();
+        let next = self.next.remove(service).and_then(|at| elapsed(&e.at, &at));
+        match (state, next) {
+            ("backing_off" | "crash_looping", Some(next)) => {
+                format!("{reason}; next attempt in {}", precise(next))
+            }
+            _ => reason,
+        }
     }
 
     fn guardian(&self, e: &Event) -> String {
@@ -135,7 +158,10 @@ pub(crate) fn event(e: &Event, clock: &Clock, look: &Look) -> String {
                 reason.as_deref().filter(|r| !r.is_empty()).map(|r| format!(": {r}")).unwrap_or_default();
             format!("{}{}", look.paint(paint, &words), look.text(&reason))
         }
-        (None, _) => look.paint(level_paint(&e.level), &look.text(&e.text)),
+        (None, _) => {
+            let text = e.service.as_deref().and_then(|s| e.text.strip_prefix(s)).unwrap_or(&e.text);
+            look.paint(level_paint(&e.level), &look.text(text.trim_start_matches([':', ' '])))
+        }
     };
     format!("{}  {service}  {what}\n", look.paint(Paint::Dim, &at))
 }
@@ -182,10 +208,14 @@ mod tests {
         vec![
             change("2026-01-31T14:00:00Z", "migrate", "starting", ""),
             change("2026-01-31T14:00:00Z", "api", "waiting", "migrate is starting"),
-            told(Some("migrate"), "info", "started, pid 12"),
+            told(Some("migrate"), "info", "migrate started, pid 12"),
             change("2026-01-31T14:00:00.21Z", "migrate", "completed", "exit code 0"),
             change("2026-01-31T14:00:00.22Z", "api", "starting", ""),
             change("2026-01-31T14:00:00.56Z", "api", "ready", "http://127.0.0.1:8080/ answers"),
+            Event {
+                next_attempt: Some("2026-01-31T14:00:03Z".into()),
+                ..told(Some("flaky"), "info", "flaky: next attempt in 2 s (attempt 2)")
+            },
             change("2026-01-31T14:00:01Z", "flaky", "backing_off", "exit code 3 after 1.2 s"),
             told(Some("flaky"), "warn", "its output is dropped: disk full"),
             told(None, "error", "the store cannot be written: disk full"),
@@ -210,10 +240,10 @@ mod tests {
         insta::assert_snapshot!(shown(Look::SIGNS), @r"
         migrate  ◌ starting
         api      ◌ waiting                 migrate is starting
-        migrate  ✓ completed      0.21 s   exit code 0
+        migrate  ✓ completed      210 ms   exit code 0
         api      ◌ starting
-        api      ● ready          0.34 s   http://127.0.0.1:8080/ answers
-        flaky    ↻ backing off             exit code 3 after 1.2 s
+        api      ● ready          340 ms   http://127.0.0.1:8080/ answers
+        flaky    ↻ backing off             exit code 3 after 1.2 s; next attempt in 2 s
         flaky    · its output is dropped: disk full
         keepwell: the store cannot be written: disk full
         ");
@@ -237,9 +267,9 @@ mod tests {
         ]
         .concat();
         insta::assert_snapshot!(text, @r"
-        api     │ GET / 200
-        flaky   │ [keepwell: 3 lines were dropped: disk full]
-        a-name-that-is-wider-than-the-column │ x
+        api      │ GET / 200
+        flaky    │ [keepwell: 3 lines were dropped: disk full]
+        a-name-that-is-wider-than-the-column  │ x
         ");
     }
 

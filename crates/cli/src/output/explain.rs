@@ -121,10 +121,10 @@ mod tests {
           next        14:07:11 (in 3 min), attempt 7
           last words  Traceback:
                       connect ECONNREFUSED 127.0.0.1:5432
-          last exits  14:01:55  exit code 78 after 0.40 s, before it was ready: a configuration error by its code
+          last exits  14:01:55  exit code 78 after 400 ms, before it was ready: a configuration error by its code
                       14:01:05  program not found: /opt/api
-                      14:01:03  killed by SIGTERM after 0.40 s, as asked
-                      14:01:02  exit code 0 after 0.40 s
+                      14:01:03  killed by SIGTERM after 400 ms, as asked
+                      14:01:02  exit code 0 after 400 ms
 
           try now            keepwell start api
           start without api  keepwell start worker --ignore-dependencies

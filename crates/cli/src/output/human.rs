@@ -328,7 +328,7 @@ mod tests {
         scope       project
         services    5
         config      /srv/shop/keepwell.toml
-        accepted    13:58:02 (2 min ago)
+        accepted    13:58:02 (118 s ago)
         state       /srv/shop/.keepwell
         socket      /srv/shop/.keepwell/keepwell.sock
         mechanisms  spawn: clone3 into cgroup
