@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::identity;
 use super::ipc::{Handle, check, socklen};
 
 /// `sun_path` without its closing zero (unix(7)).
@@ -180,10 +181,7 @@ impl Peer {
     /// process began does not count yet, as everywhere else on the host.
     #[must_use]
     pub fn in_group(&self, name: &str) -> bool {
-        fs::read_to_string("/etc/group")
-            .ok()
-            .and_then(|groups| gid_of(&groups, name))
-            .is_some_and(|gid| self.has_group(gid))
+        identity::group_id(name).is_ok_and(|gid| self.has_group(gid))
     }
 
     /// The same by the group's number.
@@ -233,14 +231,6 @@ fn peer_groups(fd: libc::c_int) -> io::Result<Vec<u32>> {
             }
         }
     }
-}
-
-/// The number of a group in the text of `/etc/group` (group(5)).
-fn gid_of(groups: &str, name: &str) -> Option<u32> {
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    })
 }
 
 /// Accepts connections inside a runtime.
@@ -440,12 +430,9 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_found_by_name() {
-        let groups = "root:x:0:\nops:x:1200:ann,bob\nbroken\nopsx:x:7:\n";
-        assert_eq!(gid_of(groups, "ops"), Some(1200));
-        assert_eq!(gid_of(groups, "broken"), None);
-        assert_eq!(gid_of(groups, "nobody"), None);
-        let peer = Peer { gid: 1, groups: vec![4, 1200], ..Peer::default() };
-        assert!(peer.has_group(1200) && peer.has_group(1) && !peer.has_group(7));
+    fn a_peer_belongs_to_its_groups() {
+        let peer = Peer { gid: 1, groups: vec![4, 0], ..Peer::default() };
+        assert!(peer.has_group(4) && peer.has_group(1) && !peer.has_group(7));
+        assert!(peer.in_group("root") && !Peer { gid: 1, ..Peer::default() }.in_group("root"));
     }
 }
