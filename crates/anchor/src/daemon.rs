@@ -49,6 +49,7 @@ pub(crate) struct Life {
     /// Since when it owes an answer, and whether that has begun to look odd.
     owes_since: Option<Mono>,
     suspect: bool,
+    hung: bool,
 }
 
 impl Daemon {
@@ -117,7 +118,7 @@ impl<H: Host> Anchor<H> {
             (life.suspect, life.owes_since) = (true, Some(now));
             return Some(now + hang / GRACE);
         }
-        life.owes_since = None;
+        (life.owes_since, life.hung) = (None, true);
         let pid = life.pid;
         self.host.say(&format!(
             "keepwell: the daemon (pid {pid}) has not answered for {} s; ending it\n",
@@ -169,6 +170,7 @@ impl<H: Host> Anchor<H> {
             up_since: None,
             owes_since: None,
             suspect: false,
+            hung: false,
         })
     }
 
@@ -234,7 +236,9 @@ impl<H: Host> Anchor<H> {
         }
         self.host
             .tell_manager(&format!("STATUS=the daemon ended ({how}); services run on, another is started"));
-        if up_for.is_some_and(|t| t >= SOUND) {
+        // A kill from outside says nothing about the daemon, and one that was sound until now fails for the first time.
+        let killed = status.signal == Some(stop::KILL) && !life.hung;
+        if up_for.is_some_and(|t| t >= SOUND || killed) {
             self.daemon.failures = 0;
         }
         self.daemon_failed(now, up_for.is_some());
