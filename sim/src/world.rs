@@ -450,6 +450,8 @@ impl<D: Director> World<D> {
             }
         }
         if let Some((_, away)) = dies {
+            // Pieces that were cut off disagree for a moment about what is being started.
+            self.ledger.parallel_excused = true;
             self.log(|| "daemon dies".to_string());
             self.sup = None;
             self.notes.clear();

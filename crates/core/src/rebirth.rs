@@ -166,6 +166,12 @@ impl Supervisor {
         }
         for i in self.index.values().copied().collect::<Vec<_>>() {
             self.repeat_effects(i);
+            if let Phase::Alive(a) = &mut self.services[i].s.phase
+                && let Some((interval, at)) = &mut a.watchdog
+            {
+                // Life signs were taken in without being written down.
+                *at = now.mono + *interval;
+            }
             self.go_on_with_reload(i, now);
             if self.services[i].vacant {
                 continue;

@@ -67,6 +67,11 @@ impl Supervisor {
     }
 
     fn new_action(&self, id: &ServiceId, spec: &ServiceSpec) -> ReloadAction {
+        // It comes back before it was gone: an operator's stop still counts.
+        let stopped = |i: &usize| self.services[*i].s.stopped_by.is_some() && !self.services[*i].s.desired;
+        if self.index.get(id).is_some_and(stopped) {
+            return ReloadAction::NewDisabled;
+        }
         let siblings =
             ServiceId::new(Arc::clone(&id.name), 1)..=ServiceId::new(Arc::clone(&id.name), u16::MAX);
         let mut up =

@@ -9,7 +9,7 @@ use crate::service::start::first_check;
 use crate::service::{Alive, Cause, Check, LastAnswer, Origin, Phase, Stage};
 use crate::spec::{Kind, Readiness, StopStep};
 use crate::supervisor::{DeadlineReason, Outcome, Supervisor};
-use crate::time::{Human, Now};
+use crate::time::{Human, Mono, Now};
 
 /// The shortest bound of one attempt: a slow answer is an answer.
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
@@ -17,6 +17,16 @@ const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 const ANSWER_LOST_AFTER: Duration = Duration::from_secs(1);
 /// How long a program that says `STOPPING=1` has where its stop ladder has no step.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A deadline that is noticed this late was slept over: the host was suspended, or there was no daemon. The program may
+/// not have had its time either, or its sign may still be on the way.
+const SLEPT_OVER: Duration = Duration::from_secs(2);
+/// What it gets then.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+pub(crate) fn slept_over(at: Mono, now: Now) -> bool {
+    now.mono.since(at) >= SLEPT_OVER
+}
 
 impl Supervisor {
     fn alive_of(&mut self, run: RunId) -> Option<(usize, &mut Alive)> {
@@ -178,6 +188,11 @@ impl Supervisor {
 
     fn ready_timeout(&mut self, i: usize, now: Now) {
         let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
+        if a.check.deadline.is_some_and(|at| slept_over(at, now)) {
+            a.check.deadline = Some(now.mono + GRACE);
+            self.touch(i);
+            return;
+        }
         let timeout = now.mono.since(a.started);
         let last = match &a.check.last {
             // What cannot be said never counts against a service: it has until the next answer.
@@ -231,8 +246,13 @@ impl Supervisor {
     }
 
     fn watchdog_due(&mut self, i: usize, now: Now) {
-        let Phase::Alive(a) = &self.services[i].s.phase else { return };
-        let Some((timeout, _)) = a.watchdog else { return };
+        let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
+        let Some((timeout, at)) = a.watchdog else { return };
+        if slept_over(at, now) {
+            a.watchdog = Some((timeout, now.mono + timeout));
+            self.touch(i);
+            return;
+        }
         let run = a.run;
         self.tell(now, Some(i), Some(run), EventKind::WatchdogExpired { timeout });
         let words = alloc::format!("no life sign for {}", Human(timeout));

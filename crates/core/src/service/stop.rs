@@ -4,6 +4,7 @@ use alloc::format;
 
 use crate::effect::{Effect, Record, Role};
 use crate::event::{EventKind, ExitClass};
+use crate::service::health::{GRACE, slept_over};
 use crate::service::restart::{self, Spell, Verdict};
 use crate::service::{Cause, Ending, GaveUp, HookEnd, KILL_AGAIN, MainRun, Origin, Phase, Stage};
 use crate::spec::{Kind, Policy, StopAction, StopStep, To};
@@ -136,13 +137,18 @@ impl Supervisor {
 
     /// A step's time is over, or that of a program which said that it is stopping.
     pub(crate) fn stop_step_due(&mut self, i: usize, now: Now) {
-        match &self.services[i].s.phase {
+        match &mut self.services[i].s.phase {
             Phase::Alive(_) => {
                 let words = "it said that it is stopping, and did not end".into();
                 self.begin_stop(i, Cause::Failed(words), now);
             }
+            Phase::Ending(Ending { stage: Stage::Step { until, .. }, .. }) if slept_over(*until, now) => {
+                *until = now.mono + GRACE;
+                self.touch(i);
+            }
             Phase::Ending(Ending { stage: Stage::Step { index, .. }, .. }) => {
-                self.take_step(i, index + 1, now);
+                let next = *index + 1;
+                self.take_step(i, next, now);
             }
             Phase::Ending(_)
             | Phase::Stopped
