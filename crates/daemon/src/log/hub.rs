@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub(super) enum Ask {
     Close { slot: u32 },
     Prepend { slot: u32, stream: u8, bytes: Vec<u8>, dropped: u64 },
     Flush { slot: u32, done: oneshot::Sender<()> },
+    Settle { done: SyncSender<()> },
     Watch { slot: u32, watch: Box<LineWatch> },
     Unwatch { run: RunId },
 }
@@ -115,15 +117,18 @@ impl Hub {
                 thread::sleep(Duration::from_secs(1));
             }
             self.tools.now = clock::mono();
+            // What is asked concerns output that is still to come more often than not.
+            if wakes.contains(&Wake::Called) {
+                self.answer();
+            }
             if self.inbox.is_closed() {
                 return;
             }
             for wake in &wakes {
                 match *wake {
                     Wake::Ready { token, closed, .. } => self.turn(slot_of(token), stream_of(token), closed),
-                    Wake::Called => self.answer(),
                     Wake::Deadline => self.on_time(),
-                    Wake::ClockStepped => {}
+                    Wake::Called | Wake::ClockStepped => {}
                 }
             }
         }
@@ -146,6 +151,9 @@ impl Hub {
                     self.drain(slot);
                     // Nobody may wait for it any more.
                     let _ = done.send(());
+                }
+                Ask::Settle { done } => {
+                    let _ = done.try_send(());
                 }
                 Ask::Watch { slot, watch } => self.watches.entry(slot).or_default().push(*watch),
                 Ask::Unwatch { run } => self.forget_watches(|w| w.run == run),

@@ -36,6 +36,8 @@ mod tools;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use keepwell_core::event::Level;
 use keepwell_core::{RunId, Wall};
@@ -96,8 +98,8 @@ pub enum LogNews {
     },
 }
 
-/// The door to the log path, for any thread. When the last is dropped the path ends, at once and without a last drain:
-/// what is in the pipes stays there.
+/// The door to the log path, for any thread. When the last is dropped the path ends, after what it was asked and without a
+/// last drain: what is in the pipes of open slots stays there.
 #[derive(Clone)]
 pub struct LogHub(Arc<Door>);
 
@@ -143,6 +145,15 @@ impl LogHub {
         let (done, receiver) = oneshot::channel();
         self.0.ask(Ask::Flush { slot, done });
         receiver
+    }
+
+    /// Waits until all that was asked before is done; false if that takes longer. For the end: after the slots were
+    /// closed, and before the process that runs this thread is told to end.
+    #[must_use]
+    pub fn settle(&self, at_most: Duration) -> bool {
+        let (done, receiver) = sync_channel(1);
+        self.0.ask(Ask::Settle { done });
+        receiver.recv_timeout(at_most).is_ok()
     }
 
     /// Tells, once, when a line of this slot's output matches, from the first byte that is written after this call. So it

@@ -187,7 +187,7 @@ impl Waiter {
         }
         // A time of zero would disarm it; the first nanosecond after boot is as much in the past.
         let at = deadline.map_or(0, |d| d.0.max(1));
-        let secs = libc::time_t::try_from(at / 1_000_000_000).unwrap_or(libc::time_t::MAX);
+        let secs = i64::try_from(at / 1_000_000_000).unwrap_or(i64::MAX);
         set_timer(&self.timer, secs, (at % 1_000_000_000) as _, libc::TFD_TIMER_ABSTIME)?;
         self.armed = deadline;
         Ok(())
@@ -242,7 +242,7 @@ fn clock_stepped(clock: &OwnedFd) -> Option<Wake> {
 }
 
 fn arm_cancel(clock: &OwnedFd) -> io::Result<()> {
-    set_timer(clock, libc::time_t::MAX, 0, libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET)
+    set_timer(clock, i64::MAX, 0, libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET)
 }
 
 fn new_timer(clock: libc::clockid_t) -> io::Result<OwnedFd> {
@@ -250,10 +250,10 @@ fn new_timer(clock: libc::clockid_t) -> io::Result<OwnedFd> {
     unsafe { owned(libc::timerfd_create(clock, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK)) }
 }
 
-fn set_timer(timer: &OwnedFd, secs: libc::time_t, nanos: libc::c_long, flags: libc::c_int) -> io::Result<()> {
+fn set_timer(timer: &OwnedFd, secs: i64, nanos: libc::c_long, flags: libc::c_int) -> io::Result<()> {
     // SAFETY: an itimerspec of zeroes is valid; it has padding on some 32-bit hosts, so no literal.
     let mut spec: libc::itimerspec = unsafe { mem::zeroed() };
-    spec.it_value.tv_sec = secs;
+    spec.it_value.tv_sec = secs as _;
     spec.it_value.tv_nsec = nanos;
     // SAFETY: `spec` lives through the call; the old value is not asked for.
     let answer = unsafe { libc::timerfd_settime(timer.as_raw_fd(), flags, &raw const spec, ptr::null_mut()) };

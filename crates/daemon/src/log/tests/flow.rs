@@ -59,11 +59,13 @@ fn only_so_many_files_are_kept_each_with_its_index() {
     let index = |n: &str| bench.path(&format!("web.log{n}.idx")).exists();
     assert!(index("") && index(".1") && index(".3") && !index(".4"));
     bench.hub().change(1, bench.spec("web.log", 10_000, 1));
+    bench.flush(1);
     write.write_all(&numbered(5000, 6000)).unwrap();
     bench.flush(1);
     assert_eq!(files(&bench.path("web.log")).len(), 2);
     assert!(!index(".2"));
     bench.hub().change(1, bench.spec("web.log", 10_000, 0));
+    bench.flush(1);
     write.write_all(&numbered(6000, 7000)).unwrap();
     bench.flush(1);
     assert_eq!(files(&bench.path("web.log")).len(), 1);
@@ -146,6 +148,7 @@ fn two_pipes_go_to_two_files_or_to_one() {
     let streams: Vec<String> = bench.hub().tail(1, None, None).into_iter().map(|l| l.stream).collect();
     assert_eq!(streams, ["out", "err"]);
     bench.hub().change(1, bench.spec("both.log", 0, 0));
+    bench.flush(1);
     to_err.write_all(b"err 2\n").unwrap();
     bench.flush(1);
     to_out.write_all(b"out 2\n").unwrap();
@@ -160,12 +163,26 @@ fn closing_takes_what_is_there_and_lets_go() {
     let (_, other) = bench.open(2, bench.spec("other.log", 0, 0));
     write.write_all(&numbered(0, 300)).unwrap();
     bench.hub().close(1);
-    bench.flush(2);
+    assert!(bench.hub().settle(LONG));
     drop(other);
     assert_numbered(&whole(&bench.path("web.log")), 0, 300);
     write.write_all(b"for whoever comes next\n").unwrap();
     bench.flush(1);
     assert_eq!(pipe::available(held.as_handle()).unwrap(), 23);
+}
+
+#[test]
+fn what_was_asked_is_done_even_if_the_path_ends_right_after() {
+    let mut bench = Bench::new();
+    let writers: Vec<_> = (0..50).map(|n| bench.open(n, bench.spec(&format!("{n}.log"), 0, 0))).collect();
+    for (n, (mut write, _)) in (0..50).zip(writers) {
+        writeln!(write, "last words of {n}").unwrap();
+        bench.hub().close(n);
+    }
+    bench.hub = None;
+    for n in 0..50 {
+        assert_eq!(whole(&bench.path(&format!("{n}.log"))), format!("last words of {n}\n").as_bytes());
+    }
 }
 
 #[test]

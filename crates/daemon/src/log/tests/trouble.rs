@@ -25,6 +25,7 @@ fn a_full_disk_keeps_then_counts_and_never_blocks() {
     fs::remove_file(&path).unwrap();
     // The open file still is /dev/full; a slot that is opened anew finds the real one.
     bench.hub().change(1, bench.spec("real.log", 0, 0));
+    bench.flush(1);
     write.write_all(b"and on\n").unwrap();
     bench.flush(1);
     let log = whole(&bench.path("real.log"));
