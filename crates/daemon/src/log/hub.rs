@@ -54,6 +54,7 @@ impl Ask {
             | Ask::Change { .. }
             | Ask::Close { .. }
             | Ask::Prepend { .. }
+            | Ask::Settle { .. }
             | Ask::Unwatch { .. } => false,
         }
     }
