@@ -10,7 +10,7 @@ use keepwell_anchor::protocol::Request;
 use keepwell_core::event::Level;
 use keepwell_core::{RunId, ServiceId};
 use keepwell_os::notify::NotifySocket;
-use keepwell_os::{AsHandle, Handle, identity};
+use keepwell_os::{AsHandle, Handle, files, identity};
 
 use super::{Engine, boot};
 use crate::notify::Allowed;
@@ -50,7 +50,11 @@ impl Engine {
     }
 
     fn bind_notify(&mut self, id: &ServiceId, slot: u32) -> std::io::Result<()> {
-        let socket = NotifySocket::bind(&self.notify_path(id))?;
+        let path = self.notify_path(id);
+        if let Some(folder) = path.parent() {
+            files::make_passage(folder)?;
+        }
+        let socket = NotifySocket::bind(&path)?;
         self.link.send(&Request::Keep(format!("{PREFIX}{id}").into_bytes()), &[socket.as_handle()]);
         self.hear(id, slot, socket, None)
     }

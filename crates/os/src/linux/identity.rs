@@ -45,6 +45,23 @@ pub fn user_name(uid: u32) -> String {
     found.map_or_else(|| uid.to_string(), |e| e.name)
 }
 
+/// Name and home folder of a user given by name or number, where the host knows them.
+#[must_use]
+pub fn account(user: &str) -> Option<(String, String)> {
+    let sources = Sources { passwd: "/etc/passwd", group: "/etc/group", getent };
+    let number = user.parse::<u32>().ok();
+    let entry = sources.find("passwd", sources.passwd, |e| e.name == user || Some(e.id) == number, user)?;
+    Some((entry.name, entry.home))
+}
+
+/// The effective user that this process runs as.
+#[must_use]
+#[expect(unsafe_code, reason = "geteuid has no safe form in the standard library")]
+pub fn own_uid() -> u32 {
+    // SAFETY: cannot fail and has no arguments.
+    unsafe { libc::geteuid() }
+}
+
 /// The number of a group, by name or number.
 ///
 /// # Errors
@@ -60,6 +77,8 @@ struct Entry {
     id: u32,
     /// The fourth field: a user's group, a group's members.
     fourth: String,
+    /// The sixth field: a user's home folder.
+    home: String,
 }
 
 impl Entry {
@@ -67,7 +86,8 @@ impl Entry {
         let mut fields = line.split(':');
         let name = fields.next().filter(|n| !n.is_empty() && !n.starts_with('#'))?;
         let id = fields.nth(1)?.parse().ok()?;
-        Some(Entry { name: name.to_owned(), id, fourth: fields.next()?.trim_end().to_owned() })
+        let fourth = fields.next()?.trim_end().to_owned();
+        Some(Entry { name: name.to_owned(), id, fourth, home: fields.nth(1).unwrap_or_default().to_owned() })
     }
 }
 
