@@ -7,5 +7,6 @@ pub mod plant;
 pub mod prng;
 pub mod program;
 pub mod random;
+pub mod scenario;
 pub mod words;
 pub mod world;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::command::By;
 use crate::effect::{Effect, Hold};
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, State};
 use crate::graph::{Edge, Graph};
 use crate::id::{RunId, ServiceId};
 use crate::service::{
@@ -379,7 +379,7 @@ impl Supervisor {
                 break;
             }
         }
-        while let Some(i) = self.touched.pop() {
+        for i in core::mem::take(&mut self.touched) {
             self.conclude(i, now);
         }
     }
@@ -406,7 +406,7 @@ impl Supervisor {
             self.dirty.push_back(i);
         }
         let state = service.s.state(oneshot);
-        if state != service.s.shown {
+        if state != service.s.shown && self.adoption.is_none() {
             let from = core::mem::replace(&mut service.s.shown, state);
             service.s.since = now.wall;
             let run = service.s.main_run();
@@ -416,9 +416,14 @@ impl Supervisor {
     }
 
     /// Forgets an instance that is no longer wanted and of which nothing runs.
-    pub(crate) fn vacate(&mut self, i: usize) {
+    pub(crate) fn vacate(&mut self, i: usize, now: Now) {
         self.services[i].s.phase = Phase::Stopped;
         self.touch(i);
+        let from = self.services[i].s.shown;
+        if from != State::Stopped {
+            let reason = "removed".into();
+            self.tell(now, Some(i), None, EventKind::StateChanged { from, to: State::Stopped, reason });
+        }
         let service = &mut self.services[i];
         service.vacant = true;
         if let Some(at) = service.timer.take() {

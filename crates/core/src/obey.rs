@@ -517,6 +517,8 @@ impl Supervisor {
         self.build_graph();
         for i in added {
             let id = self.services[i].id.clone();
+            self.services[i].s.origin = Origin::Operator;
+            self.commanded(i, by, &format!("scale to {instances}"), now);
             let mut action = PlannedAction::Start;
             if let Some(by) = &stopped_by {
                 let s = &mut self.services[i].s;

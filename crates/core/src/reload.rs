@@ -303,7 +303,7 @@ impl Supervisor {
         if self.services[i].s.has_process() {
             self.begin_stop(i, Cause::Removed, now);
         } else {
-            self.vacate(i);
+            self.vacate(i, now);
         }
     }
 }

@@ -53,7 +53,7 @@ impl Supervisor {
     }
 
     /// What it waits for, or misses while it runs, each in words.
-    fn blockers(&self, i: usize) -> Vec<(ServiceId, String)> {
+    pub(crate) fn blockers(&self, i: usize) -> Vec<(ServiceId, String)> {
         let edges: Vec<&Edge> = match &self.services[i].s.phase {
             Phase::Waiting => self.blocking(i).collect(),
             Phase::BackingOff { .. } | Phase::CrashLooping { .. } | Phase::Alive(_) => {
@@ -96,6 +96,9 @@ impl Supervisor {
                 None => "stopped",
             },
             State::Waiting => "waiting",
+            State::Starting if s.origin == Origin::Policy => {
+                return format!("{id} is starting again ({})", self.last_exit(i));
+            }
             State::Starting => "starting",
             State::Running => "running, and not up yet",
             State::Ready => "ready",
@@ -193,7 +196,7 @@ impl Supervisor {
                 Some((by, what, _)) => format!("{what} by {by}"),
                 None => "started by an operator".into(),
             },
-            Origin::Policy => format!("restarted after {}", self.last_exit(i)),
+            Origin::Policy => format!("restarted ({})", self.last_exit(i)),
             Origin::Back(dep) => format!("{dep} is back"),
             Origin::Bound(dep) => format!("started again with {dep}, to which it is bound"),
             Origin::Reload => "new configuration".into(),
@@ -218,7 +221,7 @@ impl Supervisor {
             Cause::Reload => "new configuration".into(),
             Cause::Bound(dep) => format!("{dep} went down, to which it is bound"),
             Cause::Shutdown => "keepwell is going down".into(),
-            Cause::Removed => "it is no longer in the configuration".into(),
+            Cause::Removed => "removed".into(),
         };
         match e.stage {
             Stage::AfterDependents if e.main.is_some() => format!("{why}; its dependents stop first"),
@@ -235,7 +238,13 @@ impl Supervisor {
         }
     }
 
-    fn last_exit(&self, i: usize) -> String {
-        self.services[i].s.exits.last().map_or_else(|| "its last end".to_string(), words::exit_short)
+    /// Why the last run failed: what keepwell held against it, or how it ended by itself.
+    pub(crate) fn last_exit(&self, i: usize) -> String {
+        let s = &self.services[i].s;
+        match (&s.failure, s.exits.last()) {
+            (Some(failure), _) => failure.to_string(),
+            (None, Some(record)) => words::exit_short(record),
+            (None, None) => "it ended".into(),
+        }
     }
 }

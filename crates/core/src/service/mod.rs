@@ -64,6 +64,8 @@ pub struct ServiceSnapshot {
     pub(crate) origin: Origin,
     pub(crate) hook: Option<HookRun>,
     pub(crate) exits: Vec<ExitRecord>,
+    /// Why keepwell itself ended the last run, where it failed.
+    pub(crate) failure: Option<Box<str>>,
     pub(crate) last_command: Option<(By, String, Wall)>,
     /// The last state that was told.
     pub(crate) shown: State,
@@ -289,6 +291,7 @@ impl Default for ServiceSnapshot {
             origin: Origin::Boot,
             hook: None,
             exits: Vec::new(),
+            failure: None,
             last_command: None,
             shown: State::Stopped,
             since: Wall::default(),

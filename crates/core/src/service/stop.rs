@@ -256,8 +256,19 @@ impl Supervisor {
         let Phase::Ending(e) = core::mem::take(&mut s.phase) else { return };
         s.spec = None;
         s.frozen = false;
+        s.failure = match &e.cause {
+            Cause::Failed(text) => Some(text.as_str().into()),
+            Cause::Exit(_)
+            | Cause::NotSpawned { .. }
+            | Cause::Stop
+            | Cause::Restart
+            | Cause::Reload
+            | Cause::Bound(_)
+            | Cause::Shutdown
+            | Cause::Removed => None,
+        };
         if s.removed {
-            self.vacate(i);
+            self.vacate(i, now);
             return;
         }
         if !s.desired || shutting_down {
@@ -371,7 +382,12 @@ impl Supervisor {
         let at = now.wall_of(until);
         self.tell(now, Some(i), None, EventKind::RestartScheduled { attempt, at, delay });
         self.touch(i);
-        self.enqueue(i);
+        if self.services[i].s.phase == Phase::Waiting && self.adoption.is_none() {
+            // At once, before those that depend on it hear that it was gone: they see it starting.
+            self.try_start(i, now);
+        } else {
+            self.enqueue(i);
+        }
     }
 
     fn give_up(&mut self, i: usize, why: GaveUp, now: Now) {
