@@ -187,7 +187,8 @@ impl<H: Host> Anchor<H> {
             self.kill(run);
             self.held.remove_run(run);
         }
-        self.host.forget(number);
-        self.held.slots.remove(&number);
+        if let Some(slot) = self.held.slots.remove(&number) {
+            self.host.forget(number, slot.tree_handle());
+        }
     }
 }

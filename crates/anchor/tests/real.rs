@@ -778,3 +778,58 @@ fn a_daemon_killed_a_hundred_times_costs_nothing() {
     daemon.say(finish(0, ""));
     assert_eq!(bench.wait().0, 0);
 }
+
+/// Kilobytes of a line of `smaps_rollup`.
+fn memory(pid: u32, line: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or("0 kB");
+    line.trim_matches([':', ' ']).split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_thousand_services_fit_into_two_megabytes() {
+    let mut bench = Bench::start(&[]);
+    let mut daemon = bench.up();
+    let outputs: Vec<Handle> = (1..=1000).map(|slot| bench.open_slot(&mut daemon, slot)).collect();
+    let start = Instant::now();
+    for slot in 1..=1000 {
+        let mut request = bench.script(u64::from(slot), "");
+        request.program = b"/bin/sleep".into();
+        request.argv = vec![b"sleep".into(), b"1000".into()];
+        let spawn = Spawn { run: u64::from(slot), slot, role: 0, request };
+        daemon.link.send(&Request::Spawn(spawn), &[]);
+        daemon.link.send(&Request::Put(Put { key: slot.to_le_bytes().to_vec(), value: vec![1; 200] }), &[]);
+    }
+    daemon.link.flush();
+    until("a thousand", || daemon.count(|r| matches!(r, Report::Spawned(_))) == 1000);
+    daemon.acknowledge();
+    let started = start.elapsed();
+    std::thread::sleep(Duration::from_millis(50));
+    let anchor = bench.anchor.id();
+    let private = memory(anchor, "Private_Dirty");
+    let wakeups = || {
+        let status = std::fs::read_to_string(format!("/proc/{anchor}/status")).unwrap();
+        status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")).unwrap().trim().to_owned()
+    };
+    let before = wakeups();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(before, wakeups(), "an idle anchor sleeps");
+    // The next daemon gets it all; then all is ended.
+    daemon.die();
+    let start = Instant::now();
+    let mut daemon = bench.up();
+    let adopted = start.elapsed();
+    assert_eq!(daemon.count(|r| matches!(r, Report::Slot(_))), 1000);
+    assert_eq!(daemon.count(|r| matches!(r, Report::Run(_))), 1000);
+    let start = Instant::now();
+    for run in 1..=1000 {
+        daemon.link.send(&Request::Signal(Signal { run, signal: stop::TERM, to: 0 }), &[]);
+    }
+    daemon.link.flush();
+    until("a thousand ends", || daemon.count(|r| matches!(r, Report::Exited(e) if e.tree_empty)) == 1000);
+    let stopped = start.elapsed();
+    println!("{private} kB, started in {started:?}, adopted in {adopted:?}, stopped in {stopped:?}");
+    println!("pss {} kB, rss {} kB", memory(anchor, "Pss"), memory(anchor, "Rss"));
+    assert!(private <= 2048, "{private} kB");
+    drop(outputs);
+}

@@ -130,7 +130,7 @@ pub trait Host {
     fn ended_for_memory(&mut self, slot: u32, tree: Option<BorrowedHandle<'_>>, join: &[Vec<u8>]) -> bool;
 
     /// A slot is gone; forget what is remembered of it.
-    fn forget(&mut self, slot: u32);
+    fn forget(&mut self, slot: u32, tree: Option<BorrowedHandle<'_>>);
 
     /// From now on `Gone` tells when this process, which may be nobody's child here, has ended. False where it cannot.
     fn watch_process(&mut self, pid: u32) -> bool;

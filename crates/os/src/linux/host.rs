@@ -12,10 +12,10 @@ use keepwell_core::Mono;
 use super::clock;
 use super::ipc::BorrowedHandle;
 use super::signals::{self, Received, Signals};
-use super::spawn::{Faults, Gate, Helper, SpawnFailure, Spawner, Started, Stdio};
+use super::spawn::{Faults, Gate, Helper, SpawnFailure, Spawner, Started, Stdio, Step};
 use super::tree::layout::Layout;
 use super::tree::process::{self, Process};
-use super::tree::{Cgroup, TreeWatch, WatchId};
+use super::tree::{Cgroup, Fresh, TreeWatch, WatchId};
 use super::voice::Voice;
 use super::wait::{Interest, Waiter, Wake};
 use super::{limits, notify, stop};
@@ -45,6 +45,7 @@ pub struct LinuxHost {
     known: BTreeSet<u32>,
     gates: BTreeMap<u32, Gate>,
     watched_trees: Watched,
+    fresh: Fresh,
     processes: BTreeMap<u32, OwnedFd>,
     /// What an adopted child belongs to, looked up once: its mark's run and its session.
     adopted: BTreeMap<u32, (Option<u64>, u32)>,
@@ -96,6 +97,7 @@ impl LinuxHost {
             known: BTreeSet::new(),
             gates: BTreeMap::new(),
             watched_trees,
+            fresh: Fresh::default(),
             processes: BTreeMap::new(),
             adopted: BTreeMap::new(),
             own_oom_seen: own_events.as_deref().and_then(oom_kills_in).unwrap_or(0),
@@ -104,6 +106,25 @@ impl LinuxHost {
             locked: limits::lock_memory(),
             protected: oom.is_some(),
         })
+    }
+
+    /// Starts a process where no earlier kill can reach it.
+    fn start(
+        &mut self,
+        request: &SpawnRequest,
+        stdio: Stdio<'_>,
+        tree: Option<BorrowedHandle<'_>>,
+    ) -> Result<Started, SpawnFailure> {
+        let Some(tree) = tree else { return self.spawner.spawn(request, stdio, None) };
+        for _ in 0..2 {
+            let Ok(place) = self.fresh.place(tree) else { break };
+            match self.spawner.spawn(request, stdio, Some(place)) {
+                Err(SpawnFailure { step: Step::Birth, .. }) => self.fresh.spoilt(tree),
+                started => return started,
+            }
+        }
+        // Moving into a group has not the fault of being born there; it only takes longer.
+        self.spawner.spawn_gated(request, stdio, Some(tree))
     }
 
     /// Reaps all that has ended: children, and what they left to us.
@@ -230,7 +251,7 @@ impl Host for LinuxHost {
         stdio: Stdio<'_>,
         tree: Option<BorrowedHandle<'_>>,
     ) -> Result<Child, SpawnFailure> {
-        let started = self.spawner.spawn(request, stdio, tree)?;
+        let started = self.start(request, stdio, tree)?;
         let pid = started.pid();
         self.known.insert(pid);
         let loaded = match started {
@@ -286,6 +307,7 @@ impl Host for LinuxHost {
                 if Cgroup::new(dir, self.faults).kill().is_err() {
                     Cgroup::new(dir, self.faults).signal(libc::SIGKILL);
                 }
+                self.fresh.killed(dir);
             }
             None => {
                 let faults = self.faults;
@@ -330,7 +352,10 @@ impl Host for LinuxHost {
         std::mem::replace(seen, count) < count
     }
 
-    fn forget(&mut self, slot: u32) {
+    fn forget(&mut self, slot: u32, tree: Option<BorrowedHandle<'_>>) {
+        if let Some(dir) = tree {
+            self.fresh.forget(dir);
+        }
         self.oom_seen.remove(&slot);
         self.unwatch_tree(slot);
     }

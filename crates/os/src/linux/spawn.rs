@@ -32,6 +32,8 @@ pub enum Step {
     Request,
     /// Make the process.
     Fork,
+    /// Come alive: it was killed before its first step.
+    Birth,
     /// Move into the tree's cgroup.
     Cgroup,
     /// Leave the parent's descriptors, take stdin, stdout and stderr.
@@ -65,9 +67,10 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 17] = [
+    const ALL: [Step; 18] = [
         Step::Request,
         Step::Fork,
+        Step::Birth,
         Step::Cgroup,
         Step::Files,
         Step::Session,
@@ -91,6 +94,7 @@ impl Step {
         match self {
             Step::Request => "request",
             Step::Fork => "fork",
+            Step::Birth => "birth",
             Step::Cgroup => "cgroup",
             Step::Files => "files",
             Step::Session => "setsid",
@@ -290,12 +294,36 @@ impl Spawner {
         stdio: Stdio<'_>,
         tree: Option<BorrowedFd<'_>>,
     ) -> Result<Started, SpawnFailure> {
+        self.spawn_by(request, stdio, tree, false)
+    }
+
+    /// The same behind a gate, whatever the host offers.
+    ///
+    /// # Errors
+    /// As `spawn`.
+    pub fn spawn_gated(
+        &mut self,
+        request: &SpawnRequest,
+        stdio: Stdio<'_>,
+        tree: Option<BorrowedFd<'_>>,
+    ) -> Result<Started, SpawnFailure> {
+        self.spawn_by(request, stdio, tree, true)
+    }
+
+    fn spawn_by(
+        &mut self,
+        request: &SpawnRequest,
+        stdio: Stdio<'_>,
+        tree: Option<BorrowedFd<'_>>,
+        gated: bool,
+    ) -> Result<Started, SpawnFailure> {
         let pointers = self.text.set(request)?;
         let limits = self.limits(request);
         let mut plan = self.plan(request, pointers, &limits);
         plan.stdin = self.pads.null.as_raw_fd();
         let borrowed = self.means.clone3 || self.means.clone;
-        let gated = !request.join.is_empty()
+        let gated = gated
+            || !request.join.is_empty()
             || !borrowed
             || (tree.is_some() && !(self.means.into_cgroup && self.means.clone3));
         if gated {
@@ -401,6 +429,7 @@ impl Spawner {
             capabilities: request.capabilities.as_ref().map(bits),
             last_capability: self.last_capability,
             no_new_privileges: request.no_new_privileges,
+            begun: false,
             failure: None,
         }
     }
@@ -597,8 +626,11 @@ fn finish(answer: io::Result<libc::pid_t>, plan: &Plan, in_tree: bool) -> Result
         SpawnFailure { step, errno }
     })?;
     let pid = pid.cast_unsigned();
-    // SAFETY: a plain read; the child that wrote it through the shared memory has ended.
-    match unsafe { ptr::read_volatile(&raw const plan.failure) } {
+    // SAFETY: plain reads; the child that wrote through the shared memory has ended or left it.
+    let (begun, failure) =
+        unsafe { (ptr::read_volatile(&raw const plan.begun), ptr::read_volatile(&raw const plan.failure)) };
+    let failure = if begun { failure } else { Some((Step::Birth, libc::EAGAIN)) };
+    match failure {
         Some((step, errno)) => {
             bury(pid);
             Err(SpawnFailure { step, errno })

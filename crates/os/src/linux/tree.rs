@@ -6,12 +6,14 @@
 #![expect(unsafe_code, reason = "openat, inotify and pidfd have no safe form in the standard library")]
 
 mod cgroup;
+mod fresh;
 pub mod layout;
 mod leftover;
 pub mod process;
 mod root;
 
 pub use cgroup::{Cgroup, TreeWatch, WatchId};
+pub use fresh::Fresh;
 pub use root::{Limits, TreeDir, TreeError, TreeRoot, Usage};
 
 /// The variable of the mark, in every process that keepwell starts.

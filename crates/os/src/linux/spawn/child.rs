@@ -54,6 +54,8 @@ pub(super) struct Plan {
     pub(super) capabilities: Option<u64>,
     pub(super) last_capability: u32,
     pub(super) no_new_privileges: bool,
+    /// The child has run; read by a parent that waited.
+    pub(super) begun: bool,
     /// What went wrong; read by a parent that waited.
     pub(super) failure: Option<(Step, c_int)>,
 }
@@ -72,6 +74,7 @@ pub(super) extern "C" fn child(plan: *mut c_void) -> c_int {
     // SAFETY: the parent passes its plan, which lives until this child has loaded its program or ended, and does not
     // touch it meanwhile (or this is a copy of its memory).
     let plan = unsafe { &mut *plan.cast::<Plan>() };
+    plan.begun = true;
     if let Err(failure) = become_program(plan) {
         plan.failure = Some(failure);
         tell(plan.status, failure);
