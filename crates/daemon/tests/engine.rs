@@ -1,5 +1,7 @@
 //! The engine between a fake anchor and the real core: what it asks for, in which order, and what a successor goes on from.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::Path;

@@ -15,6 +15,7 @@ mod spawn;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use keepwell_anchor::link::Link;
 use keepwell_anchor::protocol::{Finish, Put, Report, Request};
@@ -41,6 +42,8 @@ use slots::Slots;
 
 /// Messages taken in one turn, so that a flood of questions cannot keep the anchor's reports waiting.
 const MESSAGES_A_TURN: usize = 256;
+/// A disk that takes longer for the last output keeps nobody from leaving.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Token of the anchor's channel in the waiter.
 const ANCHOR: u64 = 1;
 /// Token of the watch on program files.
@@ -309,6 +312,9 @@ impl Engine {
         };
         self.store.shutdown();
         self.slots.close_all(&self.log);
+        if !self.log.settle(LAST_WORDS) {
+            tracing::error!("the last output could not be written in time; it is lost");
+        }
         self.link.send(&Request::Finish(Finish { code, text: String::new() }), &[]);
         self.link.flush();
         self.finished = true;
