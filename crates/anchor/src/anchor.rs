@@ -6,6 +6,7 @@ use keepwell_core::Mono;
 use keepwell_os::Handle;
 use keepwell_os::host::{Host, HostEvent};
 
+use crate::accept::Listeners;
 use crate::codec::CodecError;
 use crate::daemon::{Daemon, Life};
 use crate::drain::Drain;
@@ -32,6 +33,7 @@ pub struct Anchor<H: Host> {
     pub(crate) held: Holdings,
     pub(crate) reports: Reports,
     pub(crate) drain: Drain,
+    pub(crate) listeners: Listeners,
     pub(crate) stop: Stop,
     pub(crate) farewell: Farewell,
 }
@@ -51,6 +53,7 @@ impl<H: Host> Anchor<H> {
             held,
             reports: Reports::default(),
             drain: Drain::new(),
+            listeners: Listeners::default(),
             stop: Stop::No,
             farewell: Farewell::default(),
         }
@@ -81,9 +84,10 @@ impl<H: Host> Anchor<H> {
         let ends = self.stop_further(now)?;
         let kills = self.kill_again(now);
         let daemon = self.tend_daemon(now);
+        let knocks = self.look_at_listeners(now);
         let drains = self.drain_when_due(now);
         let sends = self.send(now);
-        Ok([ends, kills, daemon, drains, sends].into_iter().flatten().min())
+        Ok([ends, kills, daemon, knocks, drains, sends].into_iter().flatten().min())
     }
 
     fn take(&mut self, event: HostEvent) {
@@ -102,7 +106,7 @@ impl<H: Host> Anchor<H> {
             }
             HostEvent::Ready { token: WORDS, .. } => self.hear_words(),
             HostEvent::Ready { token, .. } => {
-                self.drain_pipe(token);
+                let _ = self.drain_pipe(token) || self.knocked(token);
             }
         }
     }
@@ -160,10 +164,15 @@ impl<H: Host> Anchor<H> {
             Request::Delete(key) => drop(self.held.values.remove(&key)),
             Request::Keep(key) => {
                 if let Some(handle) = handles.pop_front() {
-                    self.held.kept.insert(key, handle);
+                    self.listen_no_more(&key);
+                    self.held.kept.insert(key.clone(), handle);
+                    self.listen_on(&key);
                 }
             }
-            Request::Drop(key) => drop(self.held.kept.remove(&key)),
+            Request::Drop(key) => {
+                self.listen_no_more(&key);
+                self.held.kept.remove(&key);
+            }
             Request::Ack(seq) => {
                 self.reports.acknowledge(seq);
                 let now = self.host.now();

@@ -118,14 +118,16 @@ impl<H: Host> Anchor<H> {
             (life.suspect, life.owes_since) = (true, Some(now));
             return Some(now + hang / GRACE);
         }
-        (life.owes_since, life.hung) = (None, true);
-        let pid = life.pid;
-        self.host.say(&format!(
-            "keepwell: the daemon (pid {pid}) has not answered for {} s; ending it\n",
-            hang.as_secs()
-        ));
-        self.host.signal(pid, stop::KILL);
+        self.end_hung_daemon("has not answered");
         None
+    }
+
+    pub(crate) fn end_hung_daemon(&mut self, how: &str) {
+        let Some(life) = &mut self.daemon.life else { return };
+        (life.owes_since, life.hung) = (None, true);
+        let (pid, seconds) = (life.pid, self.options.timing.hang.as_secs());
+        self.host.say(&format!("keepwell: the daemon (pid {pid}) {how} for {seconds} s; ending it\n"));
+        self.host.signal(pid, stop::KILL);
     }
 
     fn start_daemon(&mut self, now: Mono) {
@@ -178,6 +180,7 @@ impl<H: Host> Anchor<H> {
         let now = self.host.now();
         let Some(life) = &mut self.daemon.life else { return };
         life.up_since.get_or_insert(now);
+        self.watch_listeners();
         self.host.tell_manager(&format!("READY=1\nSTATUS={}", text.lines().next().unwrap_or_default()));
         if !std::mem::replace(&mut self.was_up, true) {
             self.start_view();
@@ -217,6 +220,7 @@ impl<H: Host> Anchor<H> {
         self.close_channel();
         let Some(life) = self.daemon.life.take() else { return };
         self.host.unwatch(life.stderr.as_handle());
+        self.unwatch_listeners();
         self.output_abandoned();
         if self.stop.needs_no_daemon() {
             return;

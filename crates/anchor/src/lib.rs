@@ -1,6 +1,7 @@
 //! The process that the terminal, systemd or the SCM sees: parent of every service and of the daemon. It holds what must
 //! not be lost and decides nothing; it parses no configuration and touches no disk.
 
+mod accept;
 mod anchor;
 pub mod codec;
 mod daemon;

@@ -1,10 +1,10 @@
 //! A real anchor with real processes; its daemon is a toy whose end of the link the test holds.
-#![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a failure is a failed test")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -520,6 +520,34 @@ fn a_daemon_that_hangs_is_ended_and_replaced() {
     let (code, words) = bench.wait();
     assert_eq!(code, 0);
     assert!(words.contains("has not answered"), "{words}");
+}
+
+#[test]
+fn a_daemon_that_accepts_nobody_is_replaced() {
+    let mut bench = Bench::start(&[]);
+    let path = bench.folder.path().join("api");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut daemon = bench.up();
+    daemon.acknowledge();
+    daemon.link.send(&Request::Keep(b"api".to_vec()), &[listener.as_fd()]);
+    daemon.link.flush();
+    // One who is accepted, soon or at last, is no sign of anything.
+    let _first = UnixStream::connect(&path).unwrap();
+    std::thread::sleep(Duration::from_millis(800));
+    let _accepted = listener.accept().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(!gone(daemon.pid));
+    let _waits = UnixStream::connect(&path).unwrap();
+    until("its end", || gone(daemon.pid));
+    drop(daemon);
+    // The one who waits is the next daemon's.
+    let mut daemon = bench.up();
+    let kept = daemon.said.iter_mut().find(|(r, _)| *r == Report::Kept(b"api".to_vec())).unwrap();
+    let listener = UnixListener::from(kept.1.pop_front().unwrap());
+    let _accepted = listener.accept().unwrap();
+    daemon.acknowledge();
+    daemon.say(finish(0, ""));
+    assert!(bench.wait().1.contains("has not accepted a connection"));
 }
 
 #[test]

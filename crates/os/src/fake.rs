@@ -308,6 +308,10 @@ impl Host for FakeHost {
         let _ = self.waiter.remove(handle);
     }
 
+    fn waiting_connection(&self, handle: BorrowedHandle<'_>) -> Option<bool> {
+        crate::system::waiting_connection(handle)
+    }
+
     fn wait(&mut self, deadline: Option<Mono>, events: &mut Vec<HostEvent>) -> io::Result<()> {
         events.clear();
         loop {

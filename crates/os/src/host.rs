@@ -150,6 +150,9 @@ pub trait Host {
     /// No longer. Before the handle is closed.
     fn unwatch(&mut self, handle: BorrowedHandle<'_>);
 
+    /// Whether somebody waits to be accepted; `None` if this handle accepts nobody.
+    fn waiting_connection(&self, handle: BorrowedHandle<'_>) -> Option<bool>;
+
     /// Waits until something happens or the deadline has passed, and puts what it was into `events` (which is emptied).
     ///
     /// # Errors

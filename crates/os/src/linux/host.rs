@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use keepwell_core::Mono;
@@ -394,6 +394,10 @@ impl Host for LinuxHost {
         let _ = self.waiter.remove(handle);
     }
 
+    fn waiting_connection(&self, handle: BorrowedHandle<'_>) -> Option<bool> {
+        waiting_connection(handle)
+    }
+
     fn wait(&mut self, deadline: Option<Mono>, events: &mut Vec<HostEvent>) -> io::Result<()> {
         events.clear();
         let mut wakes = std::mem::take(&mut self.wakes);
@@ -426,6 +430,22 @@ impl Host for LinuxHost {
         // Nobody to tell is the usual case, and one who does not listen is no reason to do anything else.
         let _ = notify::notify(state);
     }
+}
+
+/// Whether somebody waits at a listening socket; `None` for anything else.
+pub(crate) fn waiting_connection(handle: BorrowedHandle<'_>) -> Option<bool> {
+    let (mut listens, mut len) = (0, super::ipc::socklen::<libc::c_int>());
+    // SAFETY: both values live through the call, which fails on what is no socket.
+    let answer = unsafe {
+        let (value, len) = ((&raw mut listens).cast(), &raw mut len);
+        libc::getsockopt(handle.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN, value, len)
+    };
+    if answer < 0 || listens == 0 {
+        return None;
+    }
+    let mut poll = libc::pollfd { fd: handle.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry.
+    Some(unsafe { libc::poll(&raw mut poll, 1, 0) } > 0)
 }
 
 fn status(raw: libc::c_int) -> ProcessStatus {

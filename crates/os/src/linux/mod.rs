@@ -22,5 +22,7 @@ pub mod wait;
 pub mod watch;
 
 pub use host::LinuxHost as SystemHost;
+#[cfg(feature = "fake")]
+pub(crate) use host::waiting_connection;
 pub use errors::is_shortage;
 pub use ipc::{AsHandle, BorrowedHandle, Handle};
