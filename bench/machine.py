@@ -93,15 +93,21 @@ def cpu_ns(pids):
     return sum(int(words[0]) for words in texts if words)
 
 
-def wakeups(pids):
-    """Voluntary context switches so far, of all threads: each is one wait that ended."""
-    total = 0
+def waits(pids):
+    """thread -> its voluntary context switches so far; each is one wait that ended."""
+    found = {}
     for pid in pids:
         for thread in _threads(pid):
             for line in _read(f"{thread}/status").splitlines():
                 if line.startswith("voluntary_ctxt_switches"):
-                    total += int(line.split()[1])
-    return total
+                    found[thread] = int(line.split()[1])
+    return found
+
+
+def wakeups(before, after):
+    """How often threads were woken between two readings of `waits`; one that has ended was woken to end."""
+    ended = sum(1 for thread in before if thread not in after)
+    return ended + sum(count - before.get(thread, 0) for thread, count in after.items())
 
 
 def pss_kib(pids):

@@ -135,7 +135,7 @@ class Keepwell(Guardian):
 
     @classmethod
     def version(cls):
-        return answer(KEEPWELL, "--version")
+        return answer(KEEPWELL, "--version").removeprefix("keepwell ")
 
     def configure(self):
         text = '[defaults]\nrestart = { policy = "always", delay = "0s", limit = "off" }\n'

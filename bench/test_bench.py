@@ -60,6 +60,15 @@ class CheckLines(unittest.TestCase):
         self.assertEqual(self.check([]), "the end is missing")
 
 
+class Wakeups(unittest.TestCase):
+    """Waits are counted by thread."""
+
+    def test_a_thread_that_comes_or_goes_does_not_hide_the_others(self):
+        before = {"lasting": 10, "ended": 100}
+        self.assertEqual(machine.wakeups(before, {"lasting": 12, "new": 3}), 2 + 1 + 3)
+        self.assertEqual(machine.wakeups(before, before), 0)
+
+
 class Bars(unittest.TestCase):
     """A bar is met or not by the best of the rounds."""
 
