@@ -88,6 +88,14 @@ impl<H: Host> Anchor<H> {
         }
     }
 
+    /// Nobody will accept again: those who wait, and those who would come, learn it at once.
+    pub(crate) fn hang_up(&mut self) {
+        self.unwatch_listeners();
+        for key in std::mem::take(&mut self.listeners.by_key).into_keys() {
+            self.held.kept.remove(&key);
+        }
+    }
+
     /// Whether this token is a listener's; then somebody knocked.
     pub(crate) fn knocked(&mut self, token: u64) -> bool {
         if token & LISTENERS == 0 {

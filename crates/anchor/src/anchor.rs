@@ -83,11 +83,12 @@ impl<H: Host> Anchor<H> {
         let now = self.host.now();
         let ends = self.stop_further(now)?;
         let kills = self.kill_again(now);
+        let drains = self.drain_when_due(now);
+        // Before the look at the daemon: what is sent is what it owes an answer to.
+        let sends = self.send(now);
         let daemon = self.tend_daemon(now);
         let knocks = self.look_at_listeners(now);
-        let drains = self.drain_when_due(now);
-        let sends = self.send(now);
-        Ok([ends, kills, daemon, knocks, drains, sends].into_iter().flatten().min())
+        Ok([ends, kills, drains, sends, daemon, knocks].into_iter().flatten().min())
     }
 
     fn take(&mut self, event: HostEvent) {

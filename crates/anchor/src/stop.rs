@@ -149,6 +149,10 @@ impl<H: Host> Anchor<H> {
             return Ok(Some(grave));
         }
         let helpers = *self.farewell.helpers.get_or_insert(now + timing.farewell);
+        if !self.daemon.is_alive() {
+            // The view, too, must not wait for an answer that cannot come.
+            self.hang_up();
+        }
         if (self.daemon.is_alive() || self.view.is_some()) && now < helpers {
             return Ok(Some(helpers));
         }
