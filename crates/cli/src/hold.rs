@@ -55,6 +55,9 @@ impl ViewStyle {
 
 /// A daemon whose anchor is gone ends what is left before it lets go of the lock.
 const PREDECESSOR: Duration = Duration::from_secs(10);
+/// Whoever reads the output of `keepwell run` may be slow and still wants all of it; but a terminal that is held with
+/// Ctrl+S must not keep the exit code for ever.
+const PASSING_ON: Duration = Duration::from_secs(30);
 /// The file of the guardian's name in the state folder.
 const NAME: &str = "guardian";
 
@@ -68,6 +71,7 @@ pub(crate) fn hold(cx: &Context, hold: Hold) -> Result<i32> {
     state_folder(&state)?;
     let lock = lock(&state)?;
     let socket = socket_in(&state);
+    let through = view == Some(ViewStyle::Through);
     let color = cx.color.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
     let words = |words: Vec<String>| -> Vec<OsString> {
         std::iter::once("keepwell".to_owned()).chain(words).map(OsString::from).collect()
@@ -80,7 +84,10 @@ pub(crate) fn hold(cx: &Context, hold: Hold) -> Result<i32> {
         options: options.encode(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         keep: vec![(b"lock".to_vec(), lock.into_handle())],
-        timing: Timing::default(),
+        timing: Timing {
+            farewell: if through { PASSING_ON } else { Timing::default().farewell },
+            ..Timing::default()
+        },
     };
     Ok(keepwell_anchor::run(anchor))
 }

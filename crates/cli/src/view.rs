@@ -2,23 +2,21 @@
 //! its reader without anybody noticing. It ends when the guardian does.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use keepwell_sdk::exit;
 use keepwell_sdk::wire::{Event, Info, LogLine, Status};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
 
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::guardian::Guardian;
 use crate::hold::ViewStyle;
 use crate::interrupt::Interrupt;
 use crate::locate::Place;
-use crate::output::events::{Lines, told};
+use crate::output::events::Lines;
 use crate::output::json::{self, UpLine};
 use crate::output::{self, Look, Paint, human};
+use crate::through;
 use keepwell_sdk::client::{EventQuery, LogQuery};
 
 /// What to show, and how.
@@ -31,10 +29,6 @@ pub(crate) struct View {
     pub(crate) look: Look,
 }
 
-/// A daemon that needs longer than this to answer is in trouble, and the anchor says so itself.
-const PATIENCE: Duration = Duration::from_secs(60);
-const RETRY: Duration = Duration::from_millis(10);
-
 /// Shows until the guardian ends.
 ///
 /// # Errors
@@ -44,7 +38,15 @@ pub(crate) async fn view(view: View) -> Result<i32> {
     // printer behind a guardian that runs on.
     keepwell_os::signals::ignore_terminal();
     let _deaf = Interrupt::listen()?;
-    let Some((guardian, info)) = first_contact(&view.socket).await else {
+    let state = view.socket.parent().unwrap_or(Path::new("."));
+    let contact = first_contact(&view.socket).await;
+    if view.style == ViewStyle::Through {
+        return match contact {
+            Some((guardian, info)) => through::through(&guardian, state, info.started).await,
+            None => through::rest(state),
+        };
+    }
+    let Some((guardian, info)) = contact else {
         return Ok(exit::NOT_RUNNING);
     };
     let mut shown = Shown { lines: Lines::new(view.look), style: view.style, look: view.look };
@@ -115,19 +117,12 @@ impl Output {
     }
 }
 
-/// Waits until the daemon answers for the first time.
-async fn first_contact(socket: &std::path::Path) -> Option<(Guardian, Info)> {
-    let end = Instant::now() + PATIENCE;
+/// The anchor starts the view when its daemon answers; a guardian that does not answer any more has ended already.
+async fn first_contact(socket: &Path) -> Option<(Guardian, Info)> {
     let place = Place { scope: None, socket: socket.to_owned(), chosen: true };
-    while Instant::now() < end {
-        if let Ok(guardian) = Guardian::at(&place).await
-            && let Ok(info) = guardian.info().await
-        {
-            return Some((guardian, info));
-        }
-        sleep(RETRY).await;
-    }
-    None
+    let guardian = Guardian::at(&place).await.ok()?;
+    let info = guardian.info().await.ok()?;
+    Some((guardian, info))
 }
 
 struct Shown {
@@ -140,8 +135,7 @@ impl Shown {
     async fn begin(&mut self, guardian: &Guardian, info: &Info) -> Result<()> {
         match self.style {
             ViewStyle::Json { .. } => return output::print(&json::line(&UpLine::Guardian(info))?),
-            ViewStyle::Through => return Ok(()),
-            ViewStyle::Lines { .. } => {}
+            ViewStyle::Through | ViewStyle::Lines { .. } => {}
         }
         self.lines.expect(&guardian.services(&[]).await?);
         let here = std::env::current_dir().ok();
@@ -156,38 +150,17 @@ impl Shown {
     fn event(&mut self, event: &Event) -> Result<()> {
         match self.style {
             ViewStyle::Json { .. } => output::print(&json::line(&UpLine::Event(event))?),
-            ViewStyle::Lines { .. } => match self.lines.progress(event) {
+            ViewStyle::Through | ViewStyle::Lines { .. } => match self.lines.progress(event) {
                 Some(line) => output::print(&line),
                 None => Ok(()),
             },
-            ViewStyle::Through => {
-                if event.level != "info" || event.kind == "restart_scheduled" {
-                    output::talk(&told(&event.text));
-                }
-                Ok(())
-            }
         }
     }
 
     fn log(&mut self, line: &LogLine) -> Result<()> {
         match self.style {
             ViewStyle::Json { .. } => output::print(&json::line(&UpLine::Log(line))?),
-            ViewStyle::Lines { .. } => output::print(&self.lines.log(line)),
-            ViewStyle::Through if line.note => {
-                output::talk(&format!("keepwell: {}", line.line));
-                Ok(())
-            }
-            ViewStyle::Through => through(line),
+            ViewStyle::Through | ViewStyle::Lines { .. } => output::print(&self.lines.log(line)),
         }
     }
-}
-
-/// As the program wrote it, to the stream that it wrote to.
-fn through(line: &LogLine) -> Result<()> {
-    let end = if line.partial { "" } else { "\n" };
-    let text = format!("{}{end}", line.line);
-    if line.stream == "err" {
-        return std::io::stderr().lock().write_all(text.as_bytes()).map_err(|e| Failure::writing(&e));
-    }
-    output::print(&text)
 }

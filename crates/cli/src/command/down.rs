@@ -42,11 +42,13 @@ impl Down {
         let deadline = self.timeout.map(|t| Instant::now() + t);
         let interrupt = Interrupt::listen()?;
         let info = guardian.info().await?;
+        let all = guardian.services(&[]).await?;
         talk(&format!("ending {}", human::headline(&info, std::env::current_dir().ok().as_deref())));
         let request = CommandRequest { verb: "shutdown".into(), ..CommandRequest::default() };
         let reply = guardian.command(&request).await?;
         let query = EventQuery { after: Some(reply.after_seq), ..EventQuery::default() };
         let mut lines = Lines::new(cx.look());
+        lines.expect(&all);
         let mut events = guardian.follow_events(query).await?;
         loop {
             tokio::select! {

@@ -9,6 +9,7 @@ use super::Context;
 use crate::failure::{Failure, Result, io_words};
 use crate::hold::{Hold, ViewStyle, hold};
 use crate::locate::Scope;
+use crate::through;
 
 /// Guard one program with no file at all, and exit with its code (128 + signal)
 ///
@@ -92,11 +93,13 @@ impl Run {
             Restart::OnFailure => "on-failure",
             Restart::Always => "always",
         };
-        // Apart, so that each goes on to the stream that it came from.
-        let errors = state.join("logs").join(format!("{name}.err.log"));
+        // Apart, so that each goes on to the stream that it came from; small, since nobody reads them later.
+        let [out, err] = [through::OUT, through::ERR].map(|f| literal(&state.join(f).display().to_string()));
         let mut text = format!("[services.{}]\ncommand = [{}]\n", quoted(name), command.join(", "));
         text += &format!("restart = {{ policy = \"{policy}\" }}\n");
-        text += &format!("log = {{ stderr_file = {} }}\n", literal(&errors.display().to_string()));
+        text += &format!(
+            "log = {{ file = {out}, stderr_file = {err}, rotate = {{ size = \"64MiB\", keep = 1 }} }}\n"
+        );
         if let Some(ready) = &self.ready {
             text += &format!("ready = {}\n", literal(ready));
         }
@@ -180,7 +183,7 @@ mod tests {
         [services."sh"]
         command = ["sh", "-c", "echo \"$$HOME\"\u000A\\"]
         restart = { policy = "on-failure" }
-        log = { stderr_file = "/tmp/s/logs/sh.err.log" }
+        log = { file = "/tmp/s/out.log", stderr_file = "/tmp/s/err.log", rotate = { size = "64MiB", keep = 1 } }
         ready = "http://127.0.0.1:8080/"
         env = { "A" = "$$HOME \"x\"" }
         "#);

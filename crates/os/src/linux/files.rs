@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Opens a file for reading and writing, makes it if it is not there, and sees to it that only its owner may read or
@@ -36,6 +36,13 @@ pub fn make_passage(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether `path` still leads to this open file, and not to another that has taken its place.
+#[must_use]
+pub fn is_still(file: &File, path: &Path) -> bool {
+    let (Ok(held), Ok(found)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (held.dev(), held.ino()) == (found.dev(), found.ino())
+}
+
 /// Whether only the owner may read or write it.
 ///
 /// # Errors
@@ -47,6 +54,18 @@ pub fn is_private(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_was_moved_away_is_told_from_the_one_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = open_private(&path).unwrap();
+        assert!(is_still(&file, &path));
+        fs::rename(&path, dir.path().join("g")).unwrap();
+        assert!(!is_still(&file, &path));
+        drop(open_private(&path).unwrap());
+        assert!(!is_still(&file, &path));
+    }
 
     #[test]
     fn a_passage_can_be_passed_and_not_listed() {

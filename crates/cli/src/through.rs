@@ -1,0 +1,146 @@
+//! `keepwell run` shows its program's output byte for byte: from the files that the daemon splices it into, since lines that
+//! crossed the API are text. The API only tells when there is something new, and when that was all.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use keepwell_os::files::is_still;
+use keepwell_sdk::client::{EventQuery, Events, Lines, LogQuery};
+use keepwell_sdk::exit;
+use keepwell_sdk::wire::Event;
+
+use crate::failure::{Failure, Result};
+use crate::guardian::{Follow, Guardian};
+use crate::output::events::told;
+use crate::output::talk;
+
+/// The program's stdout in the state folder.
+pub(crate) const OUT: &str = "out.log";
+/// Its stderr.
+pub(crate) const ERR: &str = "err.log";
+
+/// Shows until the guardian ends, and then the rest.
+///
+/// # Errors
+/// When nobody reads it any more.
+pub(crate) async fn through(guardian: &Guardian, state: &Path, since: Option<String>) -> Result<i32> {
+    let mut tails = Tails::new(state);
+    let _end = follow(guardian, since, &mut tails).await;
+    tails.pump()?;
+    Ok(exit::DONE)
+}
+
+/// What the guardian had written when it was too short-lived to be asked.
+///
+/// # Errors
+/// As `through`.
+pub(crate) fn rest(state: &Path) -> Result<i32> {
+    Tails::new(state).pump()?;
+    Ok(exit::DONE)
+}
+
+async fn follow(guardian: &Guardian, since: Option<String>, tails: &mut Tails) -> Result<()> {
+    let mut events: Follow<Events> =
+        guardian.follow_events(EventQuery { since, ..EventQuery::default() }).await?;
+    let all: Vec<String> = guardian.services(&[]).await?.iter().map(|s| s.id()).collect();
+    let query = LogQuery { services: all, lines: Some(0), since: None };
+    let mut news: Follow<Lines> = guardian.follow_logs(query).await?;
+    // What was written before somebody listened.
+    tails.pump()?;
+    loop {
+        tokio::select! {
+            line = news.next() => match line? {
+                Some(_) => tails.pump()?,
+                None => return Ok(()),
+            },
+            event = events.next() => match event? {
+                Some(event) => say(&event),
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+/// Only what concerns the guarding: that it ended otherwise than well, and when it is tried again.
+fn say(event: &Event) {
+    let noteworthy =
+        ["exited", "spawn_failed", "restart_scheduled", "crash_looped", "gave_up", "ready_timed_out", "told"];
+    let expected = event.exit.as_ref().is_some_and(|e| e.expected);
+    if noteworthy.contains(&event.kind.as_str())
+        && !expected
+        && (event.level != "info" || event.kind == "restart_scheduled")
+    {
+        talk(&told(&event.text));
+    }
+}
+
+struct Tails {
+    out: Tail,
+    err: Tail,
+}
+
+/// A file that grows, and is replaced by another of its name when it is large.
+struct Tail {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Tails {
+    fn new(state: &Path) -> Self {
+        let tail = |name| Tail { path: state.join(name), file: None };
+        Self { out: tail(OUT), err: tail(ERR) }
+    }
+
+    fn pump(&mut self) -> Result<()> {
+        let shown =
+            self.out.pump(&mut io::stdout().lock()).and_then(|()| self.err.pump(&mut io::stderr().lock()));
+        shown.map_err(|e| Failure::writing(&e))
+    }
+}
+
+impl Tail {
+    /// Passes on what is there now.
+    fn pump(&mut self, to: &mut impl Write) -> io::Result<()> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let Some(file) = &mut self.file else {
+                match File::open(&self.path) {
+                    Ok(file) => self.file = Some(file),
+                    // Nothing was written yet.
+                    Err(_) => return to.flush(),
+                }
+                continue;
+            };
+            // Asked before the last read: what is written after a file was put aside is not written to it.
+            let current = is_still(file, &self.path);
+            match file.read(&mut buffer)? {
+                0 if current => return to.flush(),
+                0 => self.file = None,
+                n => to.write_all(&buffer[..n])?,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn bytes_pass_as_they_are_over_a_change_of_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(OUT);
+        let (mut tail, mut shown) = (Tail { path: path.clone(), file: None }, vec![]);
+        tail.pump(&mut shown).unwrap();
+        fs::write(&path, b"no newline, \xff no text").unwrap();
+        tail.pump(&mut shown).unwrap();
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b", more").unwrap();
+        fs::rename(&path, dir.path().join("old")).unwrap();
+        fs::write(&path, b"; new file").unwrap();
+        tail.pump(&mut shown).unwrap();
+        tail.pump(&mut shown).unwrap();
+        assert_eq!(shown, b"no newline, \xff no text, more; new file");
+    }
+}
