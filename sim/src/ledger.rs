@@ -42,6 +42,31 @@ impl Told {
     }
 }
 
+/// A turn, as the world has seen it.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// When.
+    pub now: Now,
+    /// The core after it.
+    pub sup: &'a Supervisor,
+    /// The settings that the core should go by.
+    pub specs: &'a Specs,
+    /// What it told.
+    pub events: &'a [Event],
+    /// It was an operator's command.
+    pub command: bool,
+}
+
+/// What the checks of a turn look at.
+struct Seen<'a> {
+    now: Now,
+    statuses: &'a [ServiceStatus],
+    specs: &'a Specs,
+    events: &'a [Event],
+    /// It had a cause that no budget counts.
+    by_hand: bool,
+}
+
 /// See the module.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Ledger {
@@ -142,22 +167,15 @@ impl Ledger {
     ///
     /// # Errors
     /// The invariant that was broken, in words.
-    pub fn check(
-        &mut self,
-        now: Now,
-        sup: &Supervisor,
-        specs: &Specs,
-        events: &[Event],
-        effects: &[Effect],
-        command: bool,
-    ) -> Result<(), String> {
+    pub fn check(&mut self, turn: &Look<'_>, effects: &[Effect]) -> Result<(), String> {
+        let Look { now, sup, specs, events, command } = *turn;
+        let by_hand = std::mem::take(&mut self.by_hand) || command;
         if events.is_empty() && effects.is_empty() {
-            self.by_hand = false;
             return Ok(());
         }
         let statuses = &sup.status(now);
-        let own_will = std::mem::take(&mut self.by_hand) || command;
-        self.check_events(now, statuses, specs, events)?;
+        let seen = &Seen { now, statuses, specs, events, by_hand };
+        self.check_events(seen)?;
         let mut done = false;
         for effect in effects {
             if let Effect::Commit(record) = effect {
@@ -168,7 +186,7 @@ impl Ledger {
                 continue;
             }
             done = true;
-            self.check_effect(now, statuses, specs, events, (effect, own_will))?;
+            self.check_effect(seen, effect)?;
         }
         self.states = statuses.iter().map(|s| (s.id.clone(), s.state)).collect();
         // What left the configuration and comes back begins anew.
@@ -203,14 +221,9 @@ impl Ledger {
         }
     }
 
-    fn check_events(
-        &mut self,
-        now: Now,
-        statuses: &[ServiceStatus],
-        specs: &Specs,
-        events: &[Event],
-    ) -> Result<(), String> {
-        for event in events {
+    fn check_events(&mut self, seen: &Seen<'_>) -> Result<(), String> {
+        let Seen { statuses, specs, .. } = *seen;
+        for event in seen.events {
             let Some(id) = &event.service else { continue };
             match &event.kind {
                 EventKind::StopStepTaken { step, action } => {
@@ -251,31 +264,28 @@ impl Ledger {
         });
     }
 
-    fn check_effect(
-        &mut self,
-        now: Now,
-        statuses: &[ServiceStatus],
-        specs: &Specs,
-        events: &[Event],
-        (effect, by_hand): (&Effect, bool),
-    ) -> Result<(), String> {
+    fn check_effect(&mut self, seen: &Seen<'_>, effect: &Effect) -> Result<(), String> {
         match effect {
-            Effect::Spawn { run, service, role } => {
-                self.check_spawn(now, statuses, specs, events, (*run, service, *role), by_hand)
-            }
+            Effect::Spawn { run, service, role } => self.check_spawn(seen, *run, service, *role),
             Effect::Signal { run, .. } => {
                 let told = self.living(*run, effect)?;
-                if told.killed.is_some() && !by_hand {
+                let step =
+                    |e: &Event| e.run == Some(*run) && matches!(e.kind, EventKind::StopStepTaken { .. });
+                // An operator may send what he likes; the ladder may not.
+                if !seen.events.iter().any(step) {
+                    return Ok(());
+                }
+                if told.killed.is_some() {
                     return Err(format!("{effect:?} after a kill"));
                 }
-                if by_hand { Ok(()) } else { self.check_stop_order(now, specs, *run) }
+                self.check_stop_order(seen, *run)
             }
             Effect::Kill { run } => {
                 if !self.runs.contains_key(run) {
                     // A stranger that an anchor named: it is ended, not kept.
                     return Ok(());
                 }
-                self.living(*run, effect)?.killed.get_or_insert(now.mono);
+                self.living(*run, effect)?.killed.get_or_insert(seen.now.mono);
                 Ok(())
             }
             Effect::Freeze { run } | Effect::Thaw { run } | Effect::Probe { run, .. } => {
@@ -295,13 +305,12 @@ impl Ledger {
 
     fn check_spawn(
         &mut self,
-        now: Now,
-        statuses: &[ServiceStatus],
-        specs: &Specs,
-        events: &[Event],
-        (run, service, role): (RunId, &ServiceId, Role),
-        by_hand: bool,
+        seen: &Seen<'_>,
+        run: RunId,
+        service: &ServiceId,
+        role: Role,
     ) -> Result<(), String> {
+        let Seen { now, statuses, specs, .. } = *seen;
         if self.runs.insert(run, Told::new(service, role, now.mono)).is_some() {
             return Err(format!("{run} is used twice"));
         }
@@ -322,21 +331,16 @@ impl Ledger {
         }
         let pre_start = specs.services.get(&service.name).is_some_and(|s| s.hooks.pre_start.is_some());
         if pre_start == (role == Role::PreStart) {
-            self.check_dependencies(now, statuses, specs, service)?;
-            if !by_hand {
-                self.check_budget(now, specs, events, service)?;
+            self.check_dependencies(seen, service)?;
+            if !seen.by_hand {
+                self.check_budget(seen, service)?;
             }
         }
         Ok(())
     }
 
-    fn check_dependencies(
-        &self,
-        now: Now,
-        statuses: &[ServiceStatus],
-        specs: &Specs,
-        id: &ServiceId,
-    ) -> Result<(), String> {
+    fn check_dependencies(&self, seen: &Seen<'_>, id: &ServiceId) -> Result<(), String> {
+        let Seen { now, statuses, specs, .. } = *seen;
         let Some(spec) = specs.services.get(&id.name) else { return Ok(()) };
         if self.ignoring.contains(id) {
             return Ok(());
@@ -374,13 +378,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn check_budget(
-        &mut self,
-        now: Now,
-        specs: &Specs,
-        events: &[Event],
-        id: &ServiceId,
-    ) -> Result<(), String> {
+    fn check_budget(&mut self, seen: &Seen<'_>, id: &ServiceId) -> Result<(), String> {
+        let Seen { now, specs, events, .. } = *seen;
         let at_once = events.iter().any(|e| {
             e.service.as_ref() == Some(id)
                 && matches!(e.kind, EventKind::RestartScheduled { delay, .. } if delay.is_zero())
@@ -401,7 +400,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn check_stop_order(&self, now: Now, specs: &Specs, run: RunId) -> Result<(), String> {
+    fn check_stop_order(&self, seen: &Seen<'_>, run: RunId) -> Result<(), String> {
+        let Seen { now, specs, .. } = *seen;
         if !self.shutting_down {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! A world for the core: a fake host, faults and a virtual clock. `random` makes a case of a seed and holds it against
 //! the invariants of ARCHITECTURE.md; `scenario` plays a script that an operator can read.
 
+pub mod deed;
 pub mod host;
 pub mod ledger;
 pub mod plant;

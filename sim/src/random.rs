@@ -46,7 +46,7 @@ pub struct Report {
 pub fn run(seed: u64, plant: Plant, trace: bool) -> Report {
     let mut dice = Prng::new(seed);
     let specs = specs(&mut dice);
-    let chance = Chance { dice: Prng::new(dice.next()), calm_from: Mono(u64::MAX), cursed: BTreeSet::new() };
+    let chance = Chance { dice: Prng::new(dice.draw()), calm_from: Mono(u64::MAX), cursed: BTreeSet::new() };
     let mut world: Option<World<Chance>> = None;
     // The core's own check panics; with the hook that the caller sets, that is told like any other broken invariant.
     let caught = catch_unwind(AssertUnwindSafe(|| {
@@ -84,7 +84,7 @@ fn story(world: &mut World<Chance>, specs: &Specs, dice: &mut Prng) {
     let mut steps = 0_u32;
     while world.step(until) {
         steps += 1;
-        if steps % 16 == 0 && is_quiet(world) {
+        if steps.is_multiple_of(16) && is_quiet(world) {
             break;
         }
         if steps > 200_000 {

@@ -10,61 +10,11 @@ use keepwell_core::{
     Supervisor, Wall,
 };
 
+pub use crate::deed::{Deed, Director, Saying};
 use crate::host::Host;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Look};
 use crate::plant::Plant;
-use crate::program::{Behaviour, ProbeTrouble};
-
-/// Chooses how the next process behaves.
-pub trait Director {
-    /// Called once for each process that is asked for.
-    fn behaviour(&mut self, service: &ServiceId, role: Role, at: Mono) -> Behaviour;
-}
-
-/// Something from outside.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Deed {
-    /// An operator asks.
-    Command(By, Command),
-    /// An operator edits the file and reloads.
-    Reload(Specs),
-    /// In its next turn the daemon dies after so many of its messages, and is reborn after this long.
-    DaemonDies {
-        /// How many messages of its turn are sent.
-        after: usize,
-        /// How long there is none.
-        away: Duration,
-    },
-    /// Anchor, daemon and all processes die; `up` is run again.
-    AnchorDies,
-    /// The wall clock jumps by so many milliseconds.
-    ClockStep(i64),
-    /// The host sleeps.
-    Suspend(Duration),
-    /// Commits fail, or no longer.
-    DiskFull(bool),
-    /// A program file is replaced.
-    ProgramChanges(ServiceId),
-    /// The next report comes so much later.
-    LateReports(Duration),
-    /// The next report comes once more, later.
-    DoubledReport(Duration),
-    /// A process says something of its own.
-    Says(ServiceId, Saying),
-    /// Stops reading the script: the runner takes over.
-    Pause,
-}
-
-/// What a process says by sd_notify, besides READY and life signs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Saying {
-    /// `WATCHDOG=trigger`.
-    Broken,
-    /// `EXTEND_TIMEOUT_USEC`.
-    Extend(Duration),
-    /// `WATCHDOG_USEC`.
-    Watchdog(Duration),
-}
+use crate::program::ProbeTrouble;
 
 /// Everything.
 pub struct World<D> {
@@ -412,10 +362,11 @@ impl<D: Director> World<D> {
         }
         let no_specs = Specs::default();
         let specs = config.as_ref().or(self.host.config.as_ref()).unwrap_or(&no_specs);
-        if let Some(sup) = &self.sup
-            && let Err(broken) = self.ledger.check(self.now, sup, specs, &events, &effects, command)
-        {
-            self.fail(broken);
+        if let Some(sup) = &self.sup {
+            let look = Look { now: self.now, sup, specs, events: &events, command };
+            if let Err(broken) = self.ledger.check(&look, &effects) {
+                self.fail(broken);
+            }
         }
         self.events.extend(events);
         let messages = usize::from(config.is_some()) + pieces.len() + effects.len();

@@ -213,7 +213,8 @@ impl Supervisor {
         let text = match &s.phase {
             Phase::Stopped if s.desired || s.stopped_by.is_some() => "stays so until somebody starts it",
             Phase::Stopped => "stays so: `up` does not start it, since it is disabled",
-            Phase::Completed => "nothing; it runs once an `up`",
+            Phase::Completed if self.spec(i).kind == Kind::Oneshot => "nothing; it runs once an `up`",
+            Phase::Completed => "nothing; its policy restarts it after failures only",
             Phase::GaveUp(GaveUp::ConfigError) => {
                 "tried again when its program file or its configuration changes"
             }
@@ -294,7 +295,9 @@ impl Supervisor {
             State::Waiting => {
                 if let Some((root, words)) = self.root_blocker(i) {
                     lines.offer(words, format!("keepwell explain {root}"));
-                    lines.offer("try now", format!("keepwell start {root}"));
+                    if self.index_of(&root).is_some_and(|r| !self.services[r].s.has_process()) {
+                        lines.offer("try now", format!("keepwell start {root}"));
+                    }
                     lines.offer(
                         format!("start without {root}"),
                         format!("keepwell start {id} --ignore-dependencies"),
@@ -324,6 +327,10 @@ impl Supervisor {
                 lines.offer("try again", format!("keepwell start {id}"));
             }
         }
+    }
+
+    fn index_of(&self, shown: &str) -> Option<usize> {
+        self.find(shown).ok()?.into_iter().next()
     }
 
     /// The end of the chain of what it waits for.

@@ -152,7 +152,7 @@ impl Supervisor {
         });
         self.graph = Graph::new(&self.specs, leaving);
         self.census = Census::default();
-        for (_, i) in &self.index {
+        for i in self.index.values() {
             let service = &mut self.services[*i];
             // A removed instance without settings of its own can only be one whose run is over.
             let Some(group) = self.graph.group(&service.id.name) else { continue };

@@ -2,6 +2,7 @@
 //! `restart` beside them decide.
 
 mod health;
+mod hold;
 pub(crate) mod restart;
 mod start;
 mod stop;

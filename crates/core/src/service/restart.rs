@@ -256,3 +256,7 @@ pub(crate) fn random(seed: u64, key: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+#[path = "restart_tests.rs"]
+mod tests;

@@ -219,7 +219,7 @@ impl Supervisor {
         };
         match &mut s.phase {
             Phase::Spawning { run: asked, .. } if *asked == run => s.phase = Phase::Ending(ended),
-            Phase::Ending(e) if e.main.is_some_and(|m| m.run == run) => {
+            Phase::Ending(e) if e.stage == Stage::AwaitSpawn && e.main.is_some_and(|m| m.run == run) => {
                 e.main = None;
                 e.stage = Stage::Hooks;
             }

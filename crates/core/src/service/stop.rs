@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use crate::effect::{Effect, Record, Role};
+use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitClass};
 use crate::service::health::{GRACE, slept_over};
 use crate::service::restart::{self, Spell, Verdict};
@@ -192,21 +192,6 @@ impl Supervisor {
         self.tell(now, Some(i), Some(run), EventKind::StopStuck { waited });
         self.effect(Effect::Kill { run });
         self.touch(i);
-    }
-
-    /// Its time as a paused service is over: it is stopped, as the operator asked.
-    pub(crate) fn hold_ends(&mut self, i: usize, now: Now) {
-        let service = self.services[i].id.clone();
-        let s = &mut self.services[i].s;
-        s.hold_until = None;
-        let Some(hold) = s.hold.take() else { return };
-        let by = hold.by;
-        s.desired = false;
-        s.stopped_by = Some(by.clone());
-        s.last_command = Some((by.clone(), "stop at the end of the pause".into(), now.wall));
-        self.effect(Effect::Commit(Record::Paused { service: service.clone(), hold: None }));
-        self.effect(Effect::Commit(Record::Desired { service, up: false, by, at: now.wall }));
-        self.go_down(i, Cause::Stop, now);
     }
 
     /// Ends what runs; where nothing does, the instance is down now.
