@@ -42,9 +42,9 @@ pub trait Message: Sized {
 }
 
 fn body<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    // Plain data in memory: there is nothing that could fail but memory itself.
-    if let Ok(bytes) = postcard::to_allocvec(value) {
-        out.extend_from_slice(&bytes);
+    // Plain data into memory: there is nothing that could fail but memory itself.
+    if let Ok(written) = postcard::to_extend(value, std::mem::take(out)) {
+        *out = written;
     }
 }
 
@@ -52,7 +52,11 @@ fn read<T: DeserializeOwned>(kind: u16, bytes: &[u8]) -> Result<T, CodecError> {
     postcard::from_bytes(bytes).map_err(|_| CodecError::Body(kind))
 }
 
-macro_rules! kinds { ($name:ident { $($number:literal => $variant:ident),* } bare { $($bare_number:literal => $bare:ident),* }) => {
+macro_rules! kinds { ($name:ident $table:ident { $($number:literal => $variant:ident),* } bare { $($bare_number:literal => $bare:ident),* }) => {
+    /// Numbers and names of all kinds.
+    pub const $table: &[(u16, &str)] =
+        &[$(($number, stringify!($variant)),)* $(($bare_number, stringify!($bare)),)*];
+
     impl Message for $name {
         fn encode(&self, out: &mut Vec<u8>) -> u16 {
             match self {
@@ -70,26 +74,33 @@ macro_rules! kinds { ($name:ident { $($number:literal => $variant:ident),* } bar
     }
 } }
 
-kinds! { Request {
+kinds! { Request REQUESTS {
     1 => Hello, 2 => OpenSlot, 3 => CloseSlot, 4 => Spawn, 5 => Signal, 6 => Kill, 7 => Freeze, 8 => Put, 9 => Delete,
     10 => Keep, 11 => Drop, 12 => Ack, 13 => Up, 14 => Finish, 15 => WhenGone, 16 => MainPid
 } bare {} }
 
-kinds! { Report {
+kinds! { Report REPORTS {
     1 => Welcome, 2 => Value, 3 => Kept, 4 => Slot, 5 => Run, 7 => Spawned, 8 => SpawnFailed, 9 => Exited,
     10 => TreeEmpty, 11 => StopRequested, 12 => Drained, 13 => Ping
 } bare { 6 => Synced } }
 
-/// Appends `message` as a frame that travels with `handles` descriptors.
-pub fn encode<M: Message>(message: &M, handles: usize, out: &mut Vec<u8>) {
+/// Appends `message` as a frame that travels with `handles` descriptors. False: it is larger than a frame may be, or has
+/// more handles; nothing was appended.
+pub fn encode<M: Message>(message: &M, handles: usize, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
     let kind = message.encode(out);
-    let length = u32::try_from(out.len() - start - HEADER + COUNTED).unwrap_or(u32::MAX);
-    let handles = u16::try_from(handles).unwrap_or(u16::MAX);
+    let length = out.len() - start - HEADER + COUNTED;
+    if length > MAX_FRAME || handles > MAX_HANDLES {
+        out.truncate(start);
+        return false;
+    }
+    // Both fit: they were compared just now.
+    let (length, handles) = (length as u32, handles as u16);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     out[start + 4..start + 6].copy_from_slice(&kind.to_le_bytes());
     out[start + 6..start + 8].copy_from_slice(&handles.to_le_bytes());
+    true
 }
 
 /// Puts a stream of bytes and descriptors together to messages.
@@ -143,14 +154,32 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Finish, Put};
+    use crate::protocol::*;
+    use keepwell_os::ipc::Channel;
+    use keepwell_os::{AsHandle, Identity, ProcessStatus, Resource, Rlimit, SpawnRequest};
     use proptest::prelude::*;
 
+    const PAGE: &str = include_str!("../../../docs/anchor-protocol.md");
+
     #[test]
-    fn a_frame_is_these_bytes() {
-        let mut out = Vec::new();
-        encode(&Request::Ack(300), 0, &mut out);
-        assert_eq!(out, [6, 0, 0, 0, 12, 0, 0, 0, 0xac, 0x02]);
+    fn frames_are_the_bytes_that_the_page_shows() {
+        let examples = [
+            (Report::Ping(300).frame(0), "06 00 00 00 0d 00 00 00 ac 02"),
+            (Request::Ack(300).frame(0), "06 00 00 00 0c 00 00 00 ac 02"),
+            (Request::Keep(b"lock".to_vec()).frame(1), "09 00 00 00 0a 00 01 00 04 6c 6f 63 6b"),
+        ];
+        for (bytes, text) in examples {
+            let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(hex.join(" "), text);
+            assert!(PAGE.contains(text), "the page lacks {text}");
+        }
+    }
+
+    #[test]
+    fn the_page_lists_every_kind_with_its_number() {
+        for (number, name) in REQUESTS.iter().chain(REPORTS) {
+            assert!(PAGE.contains(&format!("| {number} | `{name}` |")), "{number} {name}");
+        }
     }
 
     #[test]
@@ -160,7 +189,7 @@ mod tests {
             Request::Finish(Finish { code: 2, text: "no\n".into() }),
         ];
         let mut bytes = Vec::new();
-        sent.iter().for_each(|m| encode(m, 0, &mut bytes));
+        sent.iter().for_each(|m| assert!(encode(m, 0, &mut bytes)));
         let (mut decoder, mut got) = (Decoder::default(), Vec::new());
         for piece in bytes.chunks(7) {
             decoder.bytes.extend_from_slice(piece);
@@ -170,22 +199,199 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_of_tomorrow_is_passed_over() {
-        let mut decoder = Decoder::default();
-        decoder.bytes.extend_from_slice(&[5, 0, 0, 0, 0xff, 0x7f, 0, 0, 1]);
-        encode(&Report::Ping(1), 0, &mut decoder.bytes);
-        let mut got = Vec::new();
-        decoder.take::<Report>(&mut got).unwrap();
-        assert_eq!(got.len(), 1);
+    fn a_kind_of_tomorrow_is_passed_over_and_its_handles_closed() {
+        let (a, b) = Channel::pair().unwrap();
+        let (_, sent) = std::io::pipe().unwrap();
+        a.send(&[5, 0, 0, 0, 0xff, 0x7f, 1, 0, 1], &[sent.as_handle()]).unwrap();
+        a.send(&Report::Kept(b"x".to_vec()).frame(1), &[b.as_handle()]).unwrap();
+        let (mut decoder, mut got) = (Decoder::default(), Vec::new());
+        while got.is_empty() {
+            b.recv(&mut decoder.bytes, &mut decoder.handles).unwrap();
+            decoder.take::<Report>(&mut got).unwrap();
+        }
+        assert_eq!((got.len(), got[0].1.len(), decoder.handles.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_sent() {
+        let mut out = vec![9];
+        let large = Request::Put(Put { key: Vec::new(), value: vec![0; MAX_FRAME] });
+        assert!(!encode(&large, 0, &mut out));
+        assert!(!encode(&Request::Ack(1), MAX_HANDLES + 1, &mut out));
+        assert_eq!(out, [9]);
+    }
+
+    #[test]
+    fn what_is_out_of_step_is_refused() {
+        let refused = |bytes: &[u8]| {
+            let mut decoder = Decoder { bytes: bytes.to_vec(), handles: VecDeque::new() };
+            decoder.take::<Report>(&mut Vec::new()).unwrap_err()
+        };
+        assert_eq!(refused(&[3, 0, 0, 0, 1, 0, 0, 0]), CodecError::Length(3));
+        assert_eq!(refused(&[0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0]), CodecError::Length(0xffff_ffff));
+        assert_eq!(refused(&[4, 0, 0, 0, 1, 0, 101, 0]), CodecError::Handles(101));
+        assert_eq!(refused(&[4, 0, 0, 0, 6, 0, 1, 0]), CodecError::HandlesMissing);
+        assert_eq!(refused(&[4, 0, 0, 0, 9, 0, 0, 0]), CodecError::Body(9));
+    }
+
+    trait Frame {
+        fn frame(&self, handles: usize) -> Vec<u8>;
+    }
+
+    impl<M: Message> Frame for M {
+        fn frame(&self, handles: usize) -> Vec<u8> {
+            let mut out = Vec::new();
+            assert!(encode(self, handles, &mut out));
+            out
+        }
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..20)
+    }
+
+    fn spawn_request() -> impl Strategy<Value = SpawnRequest> {
+        let lists = (prop::collection::vec(bytes(), 0..4), prop::collection::vec(bytes(), 0..4));
+        let identity = (any::<u32>(), any::<u32>(), prop::collection::vec(any::<u32>(), 0..4));
+        let options = (any::<Option<u32>>(), any::<Option<i32>>(), any::<bool>(), any::<Option<u64>>());
+        (bytes(), lists, identity, options).prop_map(|(program, (argv, env), (uid, gid, groups), options)| {
+            let (umask, nice, on, limit) = options;
+            SpawnRequest {
+                join: argv.clone(),
+                cwd: program.clone(),
+                capabilities: on.then(|| program.clone()),
+                program,
+                argv,
+                env,
+                identity: on.then_some(Identity { uid, gid, groups }),
+                umask,
+                nice,
+                oom_score_adj: nice,
+                rlimits: vec![Rlimit { resource: Resource::Nproc, soft: limit, hard: None }],
+                no_new_privileges: on,
+            }
+        })
+    }
+
+    fn request() -> impl Strategy<Value = Request> {
+        let text = || "[a-z@. ]{0,12}";
+        prop_oneof![
+            any::<(u32, u32)>().prop_map(|(version, pid)| Request::Hello(Hello { version, pid })),
+            (any::<(u32, bool, bool, u32)>(), text()).prop_map(
+                |((slot, tree, separate, drain_limit), name)| {
+                    Request::OpenSlot(OpenSlot { slot, name, tree, separate, drain_limit })
+                }
+            ),
+            any::<u32>().prop_map(Request::CloseSlot),
+            (any::<(u64, u32, u8)>(), spawn_request())
+                .prop_map(|((run, slot, role), request)| Request::Spawn(Spawn { run, slot, role, request })),
+            any::<(u64, i32, u8)>().prop_map(|(run, signal, to)| Request::Signal(Signal { run, signal, to })),
+            any::<u64>().prop_map(Request::Kill),
+            any::<(u32, bool)>().prop_map(|(slot, on)| Request::Freeze(Freeze { slot, on })),
+            (bytes(), bytes()).prop_map(|(key, value)| Request::Put(Put { key, value })),
+            bytes().prop_map(Request::Delete),
+            bytes().prop_map(Request::Keep),
+            bytes().prop_map(Request::Drop),
+            any::<u64>().prop_map(Request::Ack),
+            text().prop_map(Request::Up),
+            (any::<i32>(), text()).prop_map(|(code, text)| Request::Finish(Finish { code, text })),
+            any::<bool>().prop_map(|drain| Request::WhenGone(WhenGone { drain })),
+            any::<(u64, u32)>().prop_map(|(run, pid)| Request::MainPid(MainPid { run, pid })),
+        ]
+    }
+
+    fn report() -> impl Strategy<Value = Report> {
+        let text = || "[a-z@. ]{0,12}";
+        prop_oneof![
+            (any::<(u32, u32, u32)>(), text(), bytes()).prop_map(
+                |((version, pid, rebirths), text, options)| {
+                    let (release, guardian, mechanisms) = (text.clone(), text.clone(), vec![text]);
+                    Report::Welcome(Welcome {
+                        version,
+                        pid,
+                        rebirths,
+                        release,
+                        guardian,
+                        options,
+                        mechanisms,
+                    })
+                }
+            ),
+            (bytes(), bytes()).prop_map(|(key, value)| Report::Value(Put { key, value })),
+            bytes().prop_map(Report::Kept),
+            Just(Report::Synced),
+            any::<(u64, u32, u8, u32, u64)>().prop_map(|(run, slot, role, pid, started)| {
+                Report::Run(Run { run, slot, role, pid, started })
+            }),
+            any::<(u64, u64, u32)>().prop_map(|(seq, run, pid)| Report::Spawned(Spawned { seq, run, pid })),
+            (any::<(u64, u64, i32)>(), text()).prop_map(|((seq, run, errno), step)| Report::SpawnFailed(
+                SpawnFailed { seq, run, step, errno }
+            )),
+            any::<(u64, u64, Option<i32>, Option<i32>, bool)>().prop_map(
+                |(seq, run, code, signal, tree_empty)| {
+                    let status =
+                        ProcessStatus { code, signal, core_dumped: tree_empty, out_of_memory: false };
+                    Report::Exited(Exited { seq, run, status, at: seq, tree_empty })
+                }
+            ),
+            any::<(u64, u64)>().prop_map(|(seq, run)| Report::TreeEmpty(TreeEmpty { seq, run })),
+            (any::<(u64, bool)>(), text())
+                .prop_map(|((seq, urgent), why)| Report::StopRequested(StopRequested { seq, why, urgent })),
+            (any::<(u64, u32, u8, u64)>(), bytes()).prop_map(|((seq, slot, stream, dropped), bytes)| {
+                Report::Drained(Drained { seq, slot, stream, bytes, dropped })
+            }),
+            any::<u64>().prop_map(Report::Ping),
+        ]
+    }
+
+    fn round_trip<M: Message + PartialEq + std::fmt::Debug>(sent: &[M], cut: usize) {
+        let stream: Vec<u8> = sent.iter().flat_map(|m| m.frame(0)).collect();
+        let (mut decoder, mut got) = (Decoder::default(), Vec::new());
+        for piece in stream.chunks(cut) {
+            decoder.bytes.extend_from_slice(piece);
+            decoder.take::<M>(&mut got).unwrap();
+        }
+        assert_eq!(got.iter().map(|(m, _)| m).collect::<Vec<_>>(), sent.iter().collect::<Vec<_>>());
+        assert!(decoder.bytes.is_empty());
     }
 
     proptest! {
         #[test]
-        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut decoder = Decoder { bytes, handles: VecDeque::new() };
-            let mut got: Vec<(Report, _)> = Vec::new();
+        fn what_is_sent_arrives(
+            requests in prop::collection::vec(request(), 0..6),
+            reports in prop::collection::vec(report(), 0..6),
+            cut in 1_usize..50,
+        ) {
+            round_trip(&requests, cut);
+            round_trip(&reports, cut);
+        }
+
+        #[test]
+        fn handles_come_with_their_frames(counts in prop::collection::vec(0_usize..5, 1..8)) {
+            let (a, b) = Channel::pair().unwrap();
+            let (_, lent) = std::io::pipe().unwrap();
+            for (i, count) in counts.iter().enumerate() {
+                let frame = Report::Kept(vec![i as u8; i * 100]).frame(*count);
+                prop_assert_eq!(a.send(&frame, &vec![lent.as_handle(); *count]).unwrap(), frame.len());
+            }
+            let (mut decoder, mut got) = (Decoder::default(), Vec::new());
+            while got.len() < counts.len() {
+                b.recv(&mut decoder.bytes, &mut decoder.handles).unwrap();
+                decoder.take::<Report>(&mut got).unwrap();
+            }
+            let arrived: Vec<usize> = got.iter().map(|(_, handles)| handles.len()).collect();
+            prop_assert_eq!(arrived, counts);
+        }
+
+        #[test]
+        fn garbage_never_panics(start in prop::sample::select(vec![5_u8, 9, 30, 0]), rest in bytes(), kind in 0_u8..20) {
+            let mut bytes = vec![start, 0, 0, 0, kind, 0, 0, 0];
+            bytes.extend(rest);
             // Most garbage is refused; what matters is that it returns.
-            let _ = decoder.take(&mut got);
+            let mut decoder = Decoder { bytes: bytes.clone(), handles: VecDeque::new() };
+            let _ = decoder.take::<Report>(&mut Vec::new());
+            let mut decoder = Decoder { bytes, handles: VecDeque::new() };
+            let _ = decoder.take::<Request>(&mut Vec::new());
         }
     }
 }

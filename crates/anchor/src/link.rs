@@ -51,18 +51,23 @@ impl Link {
         self.closed
     }
 
-    /// Gathers a request. One with handles is sent at once, after all before it.
+    /// Gathers a request. One with handles is sent at once, after all before it. One that is larger than a frame may be is
+    /// left out: where its size is somebody else's choice, use [`Link::offer`].
     pub fn send(&mut self, request: &Request, handles: &[BorrowedHandle<'_>]) {
-        if handles.is_empty() {
-            codec::encode(request, 0, &mut self.out);
-            if self.out.len() >= GATHER {
-                self.flush();
-            }
-            return;
+        let _ = self.offer(request, handles);
+    }
+
+    /// The same, and says whether it fits into a frame.
+    #[must_use]
+    pub fn offer(&mut self, request: &Request, handles: &[BorrowedHandle<'_>]) -> bool {
+        if !handles.is_empty() {
+            self.flush();
         }
-        self.flush();
-        codec::encode(request, handles.len(), &mut self.out);
-        self.write_all(handles);
+        let fits = codec::encode(request, handles.len(), &mut self.out);
+        if !handles.is_empty() || self.out.len() >= GATHER {
+            self.write_all(if fits { handles } else { &[] });
+        }
+        fits
     }
 
     /// Sends what was gathered. Waits while the anchor's buffer is full: it reads without pause, so that is short, and

@@ -382,13 +382,13 @@ fn play(happenings: Vec<Happening>) {
         };
         match what {
             Happening::Start(slot, program) => {
-                if !books.busy.contains_key(&slot) {
-                    let run = next_run;
-                    next_run += 1;
-                    books.busy.insert(slot, run);
-                    books.asked.insert(run, slot);
-                    living.spawn(run, slot, 0, program);
+                if books.busy.contains_key(&slot) {
+                    return true;
                 }
+                books.busy.insert(slot, next_run);
+                books.asked.insert(next_run, slot);
+                living.spawn(next_run, slot, 0, program);
+                next_run += 1;
             }
             Happening::Kill(slot) => {
                 if let Some(run) = books.busy.get(&slot) {
