@@ -212,6 +212,7 @@ impl Engine {
                     }
                 }
                 self.supervisor.handle(now, Input::Spawned { run: RunId(r.run), pid: r.pid });
+                self.notify.spawned(RunId(r.run));
             }
             Report::SpawnFailed(r) => {
                 self.seen(r.seq);

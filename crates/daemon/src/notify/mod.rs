@@ -12,7 +12,7 @@
 //! **Nothing is lost or misread.** A datagram stays in the kernel's queue until the engine has carried out what follows
 //! from it and left that with the anchor; a daemon that dies before leaves it to its successor, for whom a word said twice
 //! means the same. What waits when a run starts was said by an earlier one, and is thrown away before the new process
-//! exists.
+//! exists. What the new process says is read only when its start has been told: the core would not know of whom it speaks.
 
 mod parse;
 mod words;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use keepwell_core::{RunId, ServiceId};
 use keepwell_os::notify::{Notification, NotifyListener, NotifySocket};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
@@ -57,12 +57,16 @@ struct Shared {
     service: ServiceId,
     allowed: Allowed,
     turn: Mutex<Turn>,
+    /// Called when the turn's process has been told.
+    told: Notify,
 }
 
 /// Whose turn it is to speak. Changed by the engine; read by the listener together with each datagram, under one lock, so
 /// that none is taken for a run's that it does not come from.
 struct Turn {
     run: Option<RunId>,
+    /// The engine knows the run's process.
+    told: bool,
     /// Counts the changes: what was read in an earlier turn is no longer the first of the queue.
     number: u64,
     memory: Memory,
@@ -92,8 +96,8 @@ impl NotifyHub {
         let entered = self.runtime.enter();
         let listener = NotifyListener::new(socket)?;
         drop(entered);
-        let turn = Mutex::new(Turn { run, number: 0, memory: Memory::default() });
-        let shared = Arc::new(Shared { listener, service, allowed, turn });
+        let turn = Mutex::new(Turn { run, told: run.is_some(), number: 0, memory: Memory::default() });
+        let shared = Arc::new(Shared { listener, service, allowed, turn, told: Notify::new() });
         let task = self.runtime.spawn(listen(Arc::clone(&shared), self.engine.clone())).abort_handle();
         self.ears.insert(slot, Ear { shared, task });
         Ok(())
@@ -104,6 +108,17 @@ impl NotifyHub {
     pub fn started(&self, slot: u32, run: RunId) {
         if let Some(ear) = self.ears.get(&slot) {
             ear.shared.change_turn(Some(run));
+        }
+    }
+
+    /// The engine has been told that a run's process is there; from now on it is heard.
+    pub fn spawned(&self, run: RunId) {
+        for ear in self.ears.values() {
+            let mut turn = ear.shared.turn();
+            if turn.run == Some(run) {
+                turn.told = true;
+                ear.shared.told.notify_one();
+            }
         }
     }
 
@@ -151,16 +166,23 @@ impl Shared {
         if turn.memory.ignored() > 0 {
             tracing::info!(service = %self.service, ignored = turn.memory.ignored(), "notifications were ignored");
         }
-        *turn = Turn { run, number: turn.number + 1, memory: Memory::default() };
+        *turn = Turn { run, told: false, number: turn.number + 1, memory: Memory::default() };
     }
 
     async fn hear(&self) -> io::Result<Heard> {
-        self.listener
-            .when_ready(|socket| {
+        loop {
+            let heard = self.listener.when_ready(|socket| {
                 let turn = self.turn();
-                Ok(Heard { notification: socket.peek()?, run: turn.run, turn: turn.number })
-            })
-            .await
+                if turn.run.is_some() && !turn.told {
+                    return Ok(None);
+                }
+                Ok(Some(Heard { notification: socket.peek()?, run: turn.run, turn: turn.number }))
+            });
+            match heard.await? {
+                Some(heard) => return Ok(heard),
+                None => self.told.notified().await,
+            }
+        }
     }
 
     /// What to tell the engine.

@@ -12,6 +12,7 @@ use keepwell_os::wait::Waiter;
 use super::*;
 use crate::probe::tests::{Background, background};
 
+const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(10);
 const RUN: RunId = RunId(7);
 
@@ -138,6 +139,8 @@ fn what_an_earlier_run_said_is_never_taken_for_the_next_ones() {
     // What comes now is the new run's, although the listener still holds the old word in its hands.
     w.say("STATUS=first words");
     reply.send(()).unwrap();
+    assert!(w.inbox.recv_timeout(SHORT).is_err(), "its process is not known yet");
+    w.hub.spawned(RunId(8));
     assert_eq!(shown(&w.next()), "run 8: status \"first words\"");
     w.next_settled().send(()).unwrap();
     w.wait_empty();
@@ -150,6 +153,7 @@ fn between_runs_nobody_is_heard() {
     w.say("READY=1");
     w.wait_empty();
     w.hub.started(1, RUN);
+    w.hub.spawned(RUN);
     w.say("READY=1");
     assert_eq!(shown(&w.next()), "Ready { run: RunId(7) }");
     w.next_settled().send(()).unwrap();
@@ -181,12 +185,14 @@ fn what_cannot_be_read_is_told_once_a_run() {
     w.next_settled().send(()).unwrap();
     assert_eq!(w.hub.ears[&1].shared.turn().memory.ignored(), 3);
     w.hub.started(1, RunId(8));
+    w.hub.spawned(RUN);
+    w.hub.spawned(RunId(8));
     w.say("READY=1\0STATUS=x");
     assert_eq!(shown(&w.next()), "told: a notification was ignored: there is a zero byte in it");
     w.next_settled().send(()).unwrap();
     w.hub.remove(1);
     w.say("READY=1");
-    assert!(w.inbox.recv_timeout(Duration::from_millis(50)).is_err());
+    assert!(w.inbox.recv_timeout(SHORT).is_err());
 }
 
 #[test]
