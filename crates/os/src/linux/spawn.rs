@@ -10,158 +10,23 @@
 
 mod child;
 mod clone;
+mod prepare;
+mod step;
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use libc::{c_char, c_int, c_void};
+use libc::{c_int, c_void};
 
 use self::child::{OomText, Plan};
 use self::clone::{Entry, Stack};
+use self::prepare::{Masked, Pads, Pointers, Text};
 use super::limits;
 use crate::types::{Resource, Rlimit, SpawnRequest};
 
-/// A step of a start, in the order in which they are taken. Its name is what `SpawnFailed` reports.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(i32)]
-pub enum Step {
-    /// A string of the request holds a zero byte, or there is no argument at all.
-    Request,
-    /// Make the process.
-    Fork,
-    /// Come alive: it was killed before its first step.
-    Birth,
-    /// Move into the tree's cgroup.
-    Cgroup,
-    /// Leave the parent's descriptors, take stdin, stdout and stderr.
-    Files,
-    /// Lead a session.
-    Session,
-    /// Move into a limiting cgroup of version 1.
-    Join,
-    /// Set `oom_score_adj`.
-    OomScore,
-    /// Set the nice value.
-    Nice,
-    /// Set a resource limit.
-    Limits,
-    /// Set the supplementary groups.
-    Groups,
-    /// Set the group.
-    Group,
-    /// Set the user.
-    User,
-    /// Set capabilities.
-    Capabilities,
-    /// Give up gaining privileges.
-    NoNewPrivileges,
-    /// Enter the working folder.
-    Chdir,
-    /// Ask for an end with the parent's.
-    ParentDeath,
-    /// Load the program.
-    Exec,
-}
-
-impl Step {
-    const ALL: [Step; 18] = [
-        Step::Request,
-        Step::Fork,
-        Step::Birth,
-        Step::Cgroup,
-        Step::Files,
-        Step::Session,
-        Step::Join,
-        Step::OomScore,
-        Step::Nice,
-        Step::Limits,
-        Step::Groups,
-        Step::Group,
-        Step::User,
-        Step::Capabilities,
-        Step::NoNewPrivileges,
-        Step::Chdir,
-        Step::ParentDeath,
-        Step::Exec,
-    ];
-
-    /// The stable word.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Step::Request => "request",
-            Step::Fork => "fork",
-            Step::Birth => "birth",
-            Step::Cgroup => "cgroup",
-            Step::Files => "files",
-            Step::Session => "setsid",
-            Step::Join => "join",
-            Step::OomScore => "oom_score_adj",
-            Step::Nice => "nice",
-            Step::Limits => "limits",
-            Step::Groups => "setgroups",
-            Step::Group => "setgid",
-            Step::User => "setuid",
-            Step::Capabilities => "capabilities",
-            Step::NoNewPrivileges => "no_new_privileges",
-            Step::Chdir => "chdir",
-            Step::ParentDeath => "parent_death",
-            Step::Exec => "exec",
-        }
-    }
-}
-
-/// A start that failed; nothing runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{}: {}", .step.name(), io::Error::from_raw_os_error(*.errno))]
-pub struct SpawnFailure {
-    /// Where.
-    pub step: Step,
-    /// Why.
-    pub errno: i32,
-}
-
-/// What a test makes the host refuse, each with this `errno`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Faults {
-    /// clone3(2).
-    pub clone3: Option<i32>,
-    /// clone(2) with borrowed memory.
-    pub clone: Option<i32>,
-    /// `CLONE_INTO_CGROUP`.
-    pub into_cgroup: Option<i32>,
-    /// close_range(2).
-    pub close_range: Option<i32>,
-    /// pidfd_open(2).
-    pub pidfd: Option<i32>,
-    /// `cgroup.kill`.
-    pub cgroup_kill: Option<i32>,
-    /// `cgroup.freeze`.
-    pub cgroup_freeze: Option<i32>,
-    /// `/proc/PID/task/TID/children`.
-    pub children: Option<i32>,
-}
-
-impl Faults {
-    /// Everything newer than Linux 4.18 is refused.
-    #[must_use]
-    pub fn all(errno: i32) -> Faults {
-        let no = Some(errno);
-        Faults {
-            clone3: no,
-            clone: no,
-            into_cgroup: no,
-            close_range: no,
-            pidfd: no,
-            cgroup_kill: no,
-            cgroup_freeze: no,
-            children: no,
-        }
-    }
-}
+pub use self::step::{Faults, SpawnFailure, Step};
 
 /// Where a child's output goes.
 #[derive(Clone, Copy, Debug)]
@@ -497,126 +362,6 @@ impl Means {
     }
 }
 
-/// A handful of low descriptors that stay reserved, so that a child which leaves the shared table copies only these. What
-/// a start needs is put onto them first.
-#[derive(Debug)]
-struct Pads {
-    null: OwnedFd,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-    /// One above the highest.
-    end: RawFd,
-}
-
-impl Pads {
-    fn new() -> io::Result<Pads> {
-        let file = fs::File::options().read(true).write(true).open("/dev/null")?;
-        let (null, stdout, stderr) =
-            (OwnedFd::from(file.try_clone()?), file.try_clone()?, OwnedFd::from(file));
-        let highest = [null.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()].into_iter().max();
-        Ok(Pads { end: highest.unwrap_or(2) + 1, null, stdout: stdout.into(), stderr })
-    }
-
-    fn load(&self, stdio: Stdio<'_>) -> Result<(), SpawnFailure> {
-        self.point(stdio.stdout, stdio.stderr).map_err(|errno| SpawnFailure { step: Step::Files, errno })
-    }
-
-    /// The pads must not keep a pipe open that its owner has let go.
-    fn unload(&self) {
-        let _ = self.point(self.null.as_fd(), self.null.as_fd());
-    }
-
-    fn point(&self, stdout: BorrowedFd<'_>, stderr: BorrowedFd<'_>) -> Result<(), i32> {
-        for (from, to) in [(stdout, &self.stdout), (stderr, &self.stderr)] {
-            // SAFETY: both are open; the pad keeps its number and its owner.
-            if unsafe { libc::dup3(from.as_raw_fd(), to.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
-                return Err(last_errno());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A request's strings as the system wants them. Kept from start to start, so that a restart asks for no memory.
-#[derive(Debug, Default)]
-struct Text {
-    bytes: Vec<u8>,
-    offsets: Vec<usize>,
-    pointers: Vec<*const c_char>,
-}
-
-/// Into [`Text`].
-#[derive(Clone, Copy)]
-struct Pointers {
-    program: *const c_char,
-    cwd: *const c_char,
-    argv: *const *const c_char,
-    envp: *const *const c_char,
-    joins: *const *const c_char,
-}
-
-impl Text {
-    /// Larger than this it is given back after use.
-    const KEPT: usize = 256 << 10;
-
-    fn set(&mut self, request: &SpawnRequest) -> Result<Pointers, SpawnFailure> {
-        if self.bytes.capacity() > Self::KEPT {
-            *self = Text::default();
-        }
-        self.bytes.clear();
-        self.offsets.clear();
-        self.pointers.clear();
-        if request.argv.is_empty() {
-            return Err(SpawnFailure { step: Step::Request, errno: libc::EINVAL });
-        }
-        let lists = [&request.argv, &request.env, &request.join];
-        let all = [&request.program, &request.cwd].into_iter().chain(lists.into_iter().flatten());
-        for string in all {
-            if string.contains(&0) {
-                return Err(SpawnFailure { step: Step::Request, errno: libc::EINVAL });
-            }
-            self.offsets.push(self.bytes.len());
-            self.bytes.extend_from_slice(string);
-            self.bytes.push(0);
-        }
-        // Pointers only now that nothing grows any more: each list ends with a null.
-        let base = self.bytes.as_ptr().cast::<c_char>();
-        let mut strings = self.offsets.iter().map(|o| base.wrapping_add(*o));
-        let (program, cwd) = (strings.next().unwrap_or(base), strings.next().unwrap_or(base));
-        let mut starts = [0_usize; 3];
-        for (list, start) in lists.into_iter().zip(&mut starts) {
-            *start = self.pointers.len();
-            self.pointers.extend(strings.by_ref().take(list.len()));
-            self.pointers.push(ptr::null());
-        }
-        let [argv, envp, joins] = starts.map(|s| self.pointers.as_ptr().wrapping_add(s));
-        Ok(Pointers { program, cwd, argv, envp, joins })
-    }
-}
-
-/// All signals are held back while it lives: a handler must not run in a borrowed child.
-struct Masked(libc::sigset_t);
-
-impl Masked {
-    fn new() -> Masked {
-        // SAFETY: a full set is made before it is used, and the old one is stored by the call.
-        unsafe {
-            let mut all: libc::sigset_t = std::mem::zeroed();
-            let mut old: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
-            Masked(old)
-        }
-    }
-}
-
-impl Drop for Masked {
-    fn drop(&mut self) {
-        // SAFETY: the set was stored by `new`.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
-    }
-}
-
 /// What became of a borrowed child.
 fn finish(answer: io::Result<libc::pid_t>, plan: &Plan, in_tree: bool) -> Result<u32, SpawnFailure> {
     let pid = answer.map_err(|e| {
@@ -721,10 +466,4 @@ fn ignored_signals() -> u64 {
 
 fn last_errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }

@@ -9,12 +9,14 @@ mod cgroup;
 mod fresh;
 pub mod layout;
 mod leftover;
+mod limit;
 pub mod process;
 mod root;
 
 pub use cgroup::{Cgroup, TreeWatch, WatchId};
 pub use fresh::Fresh;
-pub use root::{Limits, TreeDir, TreeError, TreeRoot, Usage};
+pub use limit::Limits;
+pub use root::{TreeDir, TreeError, TreeRoot, Usage};
 
 /// The variable of the mark, in every process that keepwell starts.
 pub const MARK: &str = "KEEPWELL_RUN";
