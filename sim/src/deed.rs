@@ -40,6 +40,8 @@ pub enum Deed {
     LateReports(Duration),
     /// The next report comes once more, later.
     DoubledReport(Duration),
+    /// The next two reports change places.
+    SwappedReports,
     /// A process says something of its own.
     Says(ServiceId, Saying),
     /// Stops reading the script: the runner takes over.

@@ -364,7 +364,7 @@ fn plan_faults(world: &mut World<Chance>, specs: &Specs, d: &mut Prng, begin: Mo
     for _ in 0..d.range(0, 25) {
         let at = begin + Duration::from_millis(d.range(0, storm));
         let name = d.pick(&names).to_string();
-        let deed = match d.range(0, 30) {
+        let deed = match d.range(0, 32) {
             0..12 => Deed::Command(By("anna".into()), command(d, &name)),
             12..20 => Deed::DaemonDies {
                 after: usize::try_from(d.range(0, 64)).unwrap_or(0),
@@ -376,6 +376,7 @@ fn plan_faults(world: &mut World<Chance>, specs: &Specs, d: &mut Prng, begin: Mo
             23 => Deed::DiskFull(d.percent(50)),
             24 => Deed::ProgramChanges(ServiceId::new(&*name, 1)),
             25 => Deed::LateReports(millis(d, 1, 5_000)),
+            28 | 29 => Deed::SwappedReports,
             26 => Deed::DoubledReport(millis(d, 0, 30_000)),
             27 => {
                 let saying = *d.pick(&[

@@ -51,6 +51,7 @@ pub struct World<D> {
     disk_full: bool,
     late: Duration,
     doubled: Option<Duration>,
+    swapped: bool,
     seed: u64,
 }
 
@@ -98,6 +99,7 @@ impl<D: Director> World<D> {
             disk_full: false,
             late: Duration::ZERO,
             doubled: None,
+            swapped: false,
             seed,
         };
         world.birth();
@@ -214,6 +216,7 @@ impl<D: Director> World<D> {
         self.dies = None;
         self.late = Duration::ZERO;
         self.doubled = None;
+        self.swapped = false;
         self.disk_full = false;
     }
 
@@ -259,6 +262,7 @@ impl<D: Director> World<D> {
             Deed::ProgramChanges(id) => self.hear(Input::ProgramChanged(id)),
             Deed::LateReports(by) => self.late = by,
             Deed::DoubledReport(after) => self.doubled = Some(after),
+            Deed::SwappedReports => self.swapped = true,
             Deed::Says(id, saying) => {
                 let Some(run) = self.main_run(&id) else { return };
                 self.hear(match saying {
@@ -312,6 +316,10 @@ impl<D: Director> World<D> {
 
     fn hear_report(&mut self) {
         self.late = Duration::ZERO;
+        if self.swapped && self.host.reports.len() > 1 {
+            self.swapped = false;
+            self.host.reports.swap(0, 1);
+        }
         let Some((_, input)) = self.host.reports.front().cloned() else { return };
         if let Some(after) = self.doubled.take() {
             self.note(after, input.clone());

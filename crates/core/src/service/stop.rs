@@ -124,7 +124,8 @@ impl Supervisor {
             None => {
                 self.effect(Effect::Kill { run: main.run });
                 let stage = Stage::Killed { since: now.mono, again: now.mono + KILL_AGAIN };
-                (self.spec(i).stop.len(), "kill of the whole tree".into(), stage)
+                // A reload that was cut off may have made the ladder shorter under way.
+                (self.spec(i).stop.len().max(index), "kill of the whole tree".into(), stage)
             }
         };
         let step = u32::try_from(number + 1).unwrap_or(u32::MAX);
