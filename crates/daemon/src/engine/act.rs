@@ -9,6 +9,8 @@ use super::{Engine, ExecProbe, LiveRun, describe, spawn};
 
 /// Exec probes are runs of their own; this bit keeps their numbers apart from the core's.
 const EXEC_PROBE: u64 = 1 << 63;
+/// What a shell answers for a command that it cannot start (POSIX sh, 2.8.2).
+const NOT_STARTED: i32 = 127;
 /// `Spawn.role` of an exec probe; those of other runs are `number`'s.
 const PROBE: u8 = 5;
 
@@ -69,7 +71,12 @@ impl Engine {
                 self.runs.insert(run, LiveRun { service, role, pid: 0, status_text: None });
                 self.link.send(&Request::Spawn(Spawn { run: run.0, slot, role: number(role), request }), &[]);
             }
-            Err(error) => self.findings.push(Input::SpawnFailed { run, error }),
+            Err(error) => {
+                if role == Role::Main {
+                    self.single_exit = Some(NOT_STARTED);
+                }
+                self.findings.push(Input::SpawnFailed { run, error });
+            }
         }
     }
 
@@ -119,7 +126,7 @@ impl Engine {
             self.supervisor.handle(now, Input::Probe { probe: p.probe, outcome: Outcome::Fail(text) });
             return;
         }
-        self.runs.remove(&run);
+        let main = self.runs.remove(&run).is_some_and(|r| r.role == Role::Main);
         let error = SpawnError {
             kind: if keepwell_os::is_shortage(report.errno) {
                 SpawnErrorKind::Transient
@@ -128,6 +135,9 @@ impl Engine {
             },
             text: describe::spawn_step(&report.step, report.errno),
         };
+        if main {
+            self.single_exit = Some(NOT_STARTED);
+        }
         self.supervisor.handle(now, Input::SpawnFailed { run, error });
     }
 

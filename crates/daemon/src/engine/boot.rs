@@ -187,6 +187,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         events.clone(),
         access.clone(),
     );
+    let audience = api.audience();
     opened.store.attach(handle.clone());
     let (kept_from, next_seq) = restore_events(&left.values, &opened);
     let mut persisted = opened.persisted;
@@ -232,6 +233,8 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         records: Vec::new(),
         findings: Vec::new(),
         single_exit: None,
+        audience,
+        last_call: None,
         stopping: false,
         finished: false,
     };

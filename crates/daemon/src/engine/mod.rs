@@ -42,6 +42,8 @@ use slots::Slots;
 
 /// Messages taken in one turn, so that a flood of questions cannot keep the anchor's reports waiting.
 const MESSAGES_A_TURN: usize = 256;
+/// A view is there some milliseconds after its daemon; one that is not has died, or its terminal is held.
+const VIEW: Duration = Duration::from_millis(500);
 /// A disk that takes longer for the last output keeps nobody from leaving.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Token of the anchor's channel in the waiter.
@@ -111,12 +113,16 @@ pub struct Engine {
     records: Vec<keepwell_core::Record>,
     /// What the shell itself found out while it carried out effects.
     findings: Vec<Input>,
-    /// The end of the single program of `keepwell run`.
+    /// How the single program of `keepwell run` last ended, as a shell tells it.
     single_exit: Option<i32>,
     /// Handles that must stay open as long as the daemon lives: the lock of the state folder.
     keepsakes: Vec<keepwell_os::Handle>,
     /// Who may use the API.
     access: crate::api::Access,
+    /// Those who follow events.
+    audience: crate::api::Audience,
+    /// Until then the end waits for a view that is only just being started.
+    last_call: Option<Mono>,
     stopping: bool,
     finished: bool,
 }
@@ -177,7 +183,7 @@ impl Engine {
     fn deadline(&self) -> Option<Mono> {
         let probe = self.exec_probes.values().filter(|p| !p.killed).map(|p| p.deadline).min();
         let core = self.supervisor.next_deadline().map(|(at, _)| at);
-        [probe, core].into_iter().flatten().min()
+        [probe, core, self.last_call].into_iter().flatten().min()
     }
 
     fn programs_changed(&mut self) {
@@ -290,7 +296,7 @@ impl Engine {
         }
         self.commit_loose_records();
         self.tell_subscribers();
-        self.finish_if_done();
+        self.finish_if_done(now);
     }
 
     fn put_snapshot(&mut self, piece: Snapshot) {
@@ -305,12 +311,19 @@ impl Engine {
         self.link.send(&request, &[]);
     }
 
-    fn finish_if_done(&mut self) {
-        let Some(done) = self.supervisor.nothing_left() else { return };
-        let code = match (self.options.single, self.single_exit) {
-            (true, Some(code)) => code,
-            (true, None) | (false, _) => i32::from(done.failed && !self.stopping),
+    fn finish_if_done(&mut self, now: Now) {
+        let Some(done) = self.supervisor.nothing_left() else {
+            self.last_call = None;
+            return;
         };
+        if self.options.view && !self.audience.has_come() {
+            let end = *self.last_call.get_or_insert(now.mono + VIEW);
+            if now.mono < end {
+                return;
+            }
+        }
+        let own = i32::from(done.failed && !self.stopping);
+        let code = self.single_exit.filter(|_| self.options.single).unwrap_or(own);
         self.store.shutdown();
         self.slots.close_all(&self.log);
         if !self.log.settle(LAST_WORDS) {
