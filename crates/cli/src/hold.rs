@@ -66,7 +66,8 @@ const NAME: &str = "guardian";
 /// # Errors
 /// When another guardian has this state folder, or nothing can be held at all.
 pub(crate) fn hold(cx: &Context, hold: Hold) -> Result<i32> {
-    let Hold { options, view } = hold;
+    let Hold { mut options, view } = hold;
+    options.view = view.is_some();
     let state = options.state_dir.clone();
     state_folder(&state)?;
     let lock = lock(&state)?;

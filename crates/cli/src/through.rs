@@ -41,11 +41,12 @@ pub(crate) fn rest(state: &Path) -> Result<i32> {
 }
 
 async fn follow(guardian: &Guardian, since: Option<String>, tails: &mut Tails) -> Result<()> {
-    let mut events: Follow<Events> =
-        guardian.follow_events(EventQuery { since, ..EventQuery::default() }).await?;
     let all: Vec<String> = guardian.services(&[]).await?.iter().map(|s| s.id()).collect();
     let query = LogQuery { services: all, lines: Some(0), since: None };
     let mut news: Follow<Lines> = guardian.follow_logs(query).await?;
+    // Last of all, since a guardian with nothing left to do waits for this before it ends.
+    let query = EventQuery { since, ..EventQuery::default() };
+    let mut events: Follow<Events> = guardian.follow_events(query).await?;
     // What was written before somebody listened.
     tails.pump()?;
     loop {

@@ -52,19 +52,19 @@ pub(crate) async fn view(view: View) -> Result<i32> {
     let mut shown = Shown { lines: Lines::new(view.look), style: view.style, look: view.look };
     shown.begin(&guardian, &info).await?;
     let since = info.started.clone();
-    let query = EventQuery { since: since.clone(), ..EventQuery::default() };
-    let mut events = guardian.follow_events(query).await?;
-    let (mut output, mut lines) = Output::new(guardian.clone(), since);
+    let (mut output, mut lines) = Output::new(guardian.clone(), since.clone());
     if !shown.style.is_quiet() {
-        output.follow(guardian.services(&[]).await?.iter().map(Status::id));
+        output.follow(guardian.services(&[]).await?.iter().map(Status::id)).await?;
     }
+    // Last of all, since a guardian with nothing left to do waits for this before it ends.
+    let mut events = guardian.follow_events(EventQuery { since, ..EventQuery::default() }).await?;
     loop {
         tokio::select! {
             event = events.next() => match event? {
                 Some(event) => {
                     shown.event(&event)?;
                     if !shown.style.is_quiet() && event.kind == "started" {
-                        output.follow(event.service);
+                        output.follow(event.service).await?;
                     }
                 }
                 None => break,
@@ -100,13 +100,13 @@ impl Output {
     }
 
     /// Follows those of them that are not followed yet, from the guardian's start on.
-    fn follow(&mut self, services: impl IntoIterator<Item = String>) {
+    async fn follow(&mut self, services: impl IntoIterator<Item = String>) -> Result<()> {
         let new: Vec<String> = services.into_iter().filter(|s| self.followed.insert(s.clone())).collect();
         for names in new.chunks(NAMES) {
             let query = LogQuery { services: names.to_vec(), lines: None, since: self.since.clone() };
-            let (guardian, sender) = (self.guardian.clone(), self.sender.clone());
+            let mut stream = self.guardian.follow_logs(query).await?;
+            let sender = self.sender.clone();
             tokio::spawn(async move {
-                let Ok(mut stream) = guardian.follow_logs(query).await else { return };
                 while let Ok(Some(line)) = stream.next().await {
                     if sender.send(line).await.is_err() {
                         return;
@@ -114,6 +114,7 @@ impl Output {
                 }
             });
         }
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ pub mod trace;
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use keepwell_anchor::link::Link;
 use tokio::sync::broadcast;
@@ -21,6 +22,9 @@ use engine::{BootError, Booted, Ended, Parts};
 
 /// Events that a slow follower may be behind before it has to read the store again.
 const EVENTS_BEHIND: usize = 4096;
+
+/// For followers to be told the end; the anchor grants a second (`Timing::farewell`).
+const LAST_WORDS: Duration = Duration::from_millis(700);
 
 /// The daemon, from its first instruction to its last. Its control socket is descriptor 3. Gives the process's exit code.
 #[must_use]
@@ -51,15 +55,24 @@ pub fn main() -> i32 {
             return keepwell_sdk::exit::FAILED;
         }
     };
+    let audience = api.audience();
+    let (served, all_served) = std::sync::mpsc::sync_channel(1);
     let serving = thread::Builder::new().name("api".into()).stack_size(1 << 20).spawn(move || {
         runtime.block_on(api::serve(endpoint, Arc::new(api)));
+        // Nobody may be waiting any more.
+        let _ = served.send(());
     });
     if let Err(e) = serving {
         eprintln!("keepwell: no thread for the API: {e}");
         return keepwell_sdk::exit::FAILED;
     }
     let code = match engine.run() {
-        Ended::Finished => keepwell_sdk::exit::DONE,
+        Ended::Finished => {
+            audience.end();
+            // Sooner or later: a client that does not read keeps nobody from leaving.
+            let _ = all_served.recv_timeout(LAST_WORDS);
+            keepwell_sdk::exit::DONE
+        }
         Ended::AnchorGone | Ended::Broken => keepwell_sdk::exit::FAILED,
     };
     trace::flush();

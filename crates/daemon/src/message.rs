@@ -123,6 +123,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl EngineHandle {
+    /// Makes the engine look whether there is something to do.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Joins the two halves of the engine's door.
     #[must_use]
     pub fn new(sender: SyncSender<Message>, waker: Waker) -> Self {

@@ -19,6 +19,9 @@ pub struct Options {
     pub scope: String,
     /// `up --all`: what operators had stopped is wanted again.
     pub clear_desired: bool,
+    /// The anchor starts a view, which is to hear the end even of what ends at once.
+    #[serde(default)]
+    pub view: bool,
     /// `keepwell run`: one program; the guardian ends with its exit code.
     pub single: bool,
 }

@@ -66,6 +66,7 @@ impl Run {
             base,
             state_dir: folder.0.clone(),
             scope: Scope::Project.name().into(),
+            view: false,
             clear_desired: false,
             single: true,
         };

@@ -74,6 +74,7 @@ impl Up {
             inline: None,
             state_dir: home.state,
             scope: home.scope.name().into(),
+            view: false,
             clear_desired: self.all,
             single: false,
         };

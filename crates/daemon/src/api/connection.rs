@@ -35,6 +35,16 @@ impl Default for Places {
     }
 }
 
+impl Places {
+    /// Returns when there is no connection left.
+    pub(super) async fn empty(&self) {
+        for (places, all) in [(&self.owners, OWNERS), (&self.others, OTHERS)] {
+            // Both numbers are small, and the semaphores are never closed.
+            let _ = places.acquire_many(u32::try_from(all).unwrap_or(u32::MAX)).await;
+        }
+    }
+}
+
 /// Serves a connection in a task of its own, or refuses it when there is no place.
 pub(super) fn take(stream: Stream, peer: Peer, router: &Router, places: &Places) {
     let kind = if peer.is_owner() { &places.owners } else { &places.others };

@@ -92,6 +92,7 @@ impl Follower {
         pieces.send(position(self.after)).await?;
         loop {
             self.catch_up(&pieces).await?;
+            self.state.audience.come();
             self.listen(&pieces).await?;
         }
     }
@@ -110,9 +111,12 @@ impl Follower {
     /// Sends what happens, until so much has happened that the store must be read again.
     async fn listen(&mut self, pieces: &Pieces) -> Result<(), Gone> {
         loop {
+            // What was said before the end comes before it.
             let heard = tokio::select! {
+                biased;
                 heard = self.live.recv() => heard,
                 () = pieces.closed() => return Err(Gone),
+                () = self.state.audience.ended() => return Err(Gone),
             };
             match heard {
                 Ok(e) if e.seq <= self.after => {}

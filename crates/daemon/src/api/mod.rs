@@ -5,6 +5,7 @@
 //! never reads costs itself its answer and nobody else anything.
 
 mod access;
+mod audience;
 mod connection;
 mod events;
 mod failure;
@@ -27,6 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 use crate::message::{EngineHandle, Message, Reply};
 use crate::store::Store;
 pub use access::Access;
+pub use audience::Audience;
 use connection::Places;
 use failure::Failure;
 pub use logs::LogSource;
@@ -48,6 +50,7 @@ pub struct ApiState {
     log: Arc<dyn LogSource>,
     events: broadcast::Sender<Arc<wire::Event>>,
     access: Access,
+    audience: Audience,
     readers: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
@@ -63,7 +66,13 @@ impl ApiState {
         access: Access,
     ) -> Self {
         let (readers, large) = (Arc::new(Semaphore::new(READERS)), Arc::new(Semaphore::new(LARGE)));
-        Self { engine, store, log, events, access, readers, large }
+        Self { audience: Audience::new(engine.clone()), engine, store, log, events, access, readers, large }
+    }
+
+    /// Those who follow events, for the engine to ask after.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        self.audience.clone()
     }
 
     /// Asks the engine and waits for its answer.
@@ -100,7 +109,7 @@ impl ApiState {
     }
 }
 
-/// Serves until the runtime ends. Must be called inside a current-thread runtime with IO and time.
+/// Serves until the audience's end, and then until all connections are through. Must be called inside a current-thread runtime with IO and time.
 pub async fn serve(endpoint: Endpoint, state: Arc<ApiState>) {
     let listener = match Listener::from_handle(endpoint.into_handle()) {
         Ok(l) => l,
@@ -110,10 +119,15 @@ pub async fn serve(endpoint: Endpoint, state: Arc<ApiState>) {
             return;
         }
     };
+    let audience = state.audience();
     let router = router(state);
     let places = Places::default();
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = audience.ended() => break,
+        };
+        match accepted {
             Ok((stream, peer)) => connection::take(stream, peer, &router, &places),
             Err(e) => {
                 // Out of descriptors or memory: others must end before the next can be had.
@@ -122,6 +136,7 @@ pub async fn serve(endpoint: Endpoint, state: Arc<ApiState>) {
             }
         }
     }
+    places.empty().await;
 }
 
 fn router(state: Arc<ApiState>) -> Router {
