@@ -362,7 +362,7 @@ impl Supervisor {
         now: Now,
     ) -> Self {
         let mut this = Self::empty(specs, guardian);
-        this.next_id = this.guardian.lease;
+        this.next_id = this.guardian.lease.max(1);
         this.take_up(services, now);
         this
     }
