@@ -7,7 +7,7 @@ use keepwell_core::Mono;
 use keepwell_os::host::Host;
 use keepwell_os::ipc::Channel;
 use keepwell_os::spawn::{Detached, Helper};
-use keepwell_os::{AsHandle, Handle, ProcessStatus, SpawnRequest, pipe, stop};
+use keepwell_os::{AsHandle, Handle, ProcessStatus, Resource, Rlimit, SpawnRequest, limits, pipe, stop};
 
 use crate::anchor::{Anchor, CHANNEL, WORDS};
 use crate::codec::Decoder;
@@ -149,7 +149,8 @@ impl<H: Host> Anchor<H> {
         let text = |e: std::io::Error| e.to_string();
         let (ours, theirs) = Channel::pair().map_err(text)?;
         let (read, write) = pipe::pipe().map_err(text)?;
-        let request = helper_request(&self.options.daemon);
+        let mut request = helper_request(&self.options.daemon);
+        request.rlimits.extend(daemon_limit());
         let detached = Detached { channel: theirs.as_handle(), stderr: write.as_handle() };
         let helper = Helper { program: self.program.as_handle(), detached: Some(detached) };
         let pid = self.host.helper(&request, helper).map_err(|e| e.to_string())?;
@@ -276,6 +277,14 @@ impl<H: Host> Anchor<H> {
             self.host.signal(life.pid, stop::KILL);
         }
     }
+}
+
+/// A daemon may open a little less than its anchor. Both have about as many open for each service, and it is the daemon
+/// that can say which service there is no more room for; an anchor that runs out of room would lose what it was handed.
+fn daemon_limit() -> Option<Rlimit> {
+    let hard = limits::get(Resource::Nofile).ok()?.hard?;
+    let most = Some(hard - hard / 8);
+    Some(Rlimit { resource: Resource::Nofile, soft: most, hard: most })
 }
 
 /// What is meant for the anchor alone stays with it: the service manager's addresses.

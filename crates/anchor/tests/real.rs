@@ -235,6 +235,12 @@ fn a_program_runs_speaks_and_its_end_is_told() {
     assert_eq!((welcome.version, welcome.pid, welcome.rebirths), (VERSION, bench.anchor.id(), 0));
     assert_eq!((welcome.options.as_slice(), welcome.release.as_str()), (b"opaque".as_slice(), "1.2.3"));
     assert!(welcome.mechanisms.iter().any(|m| m.starts_with("spawn: ")));
+    let most = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = text.lines().find(|l| l.starts_with("Max open files")).unwrap().to_owned();
+        line.split_whitespace().nth(3).unwrap().parse::<u64>().unwrap()
+    };
+    assert!(most(daemon.pid) < most(bench.anchor.id()), "the daemon is the one that runs out of room");
     let output = bench.open_slot(&mut daemon, 1);
     bench.spawn(&mut daemon, 10, 1, "echo hello; exit 3");
     let end = daemon.exited(10);
