@@ -21,8 +21,8 @@ pub mod voice;
 pub mod wait;
 pub mod watch;
 
+pub use errors::is_shortage;
 pub use host::LinuxHost as SystemHost;
 #[cfg(feature = "fake")]
 pub(crate) use host::waiting_connection;
-pub use errors::is_shortage;
 pub use ipc::{AsHandle, BorrowedHandle, Handle};
