@@ -24,6 +24,8 @@ use keepwell_sdk::client::EventQuery;
 
 /// How often it is tried whether the daemon answers, until it does.
 const RETRY: Duration = Duration::from_millis(10);
+/// See `has_ended`.
+const ENDING: Duration = Duration::from_millis(300);
 /// What the anchor says when it ends; in the state folder.
 const LAST_WORDS: &str = "anchor.log";
 
@@ -80,7 +82,7 @@ impl Background {
         }
         let how = status.code().map_or_else(|| "by a signal".to_owned(), |c| format!("with exit code {c}"));
         let code = status.code().filter(|c| *c != 0).unwrap_or(exit::FAILED);
-        Some(Failure { code, ..Failure::failed(format!("keepwell ended {how} before it was up")) })
+        Some(Failure { code, ..Failure::failed(format!("keepwell has ended {how}")) })
     }
 }
 
@@ -104,27 +106,29 @@ async fn come_up(
         timeout: Some(deadline.saturating_duration_since(Instant::now())),
         telling,
     };
-    match wait.until_done(&guardian, &mut lines).await {
+    let outcome = wait.until_done(&guardian, &mut lines).await;
+    // With nothing left to guard it has ended by itself, which may be as well as it gets.
+    if let Some(end) = has_ended(&mut anchor).await {
+        return end;
+    }
+    match outcome {
         Ok(code) => {
             if !telling.json {
-                talk(&format!(
-                    "keepwell (pid {}) goes on in the background; keepwell down ends it",
-                    info.anchor_pid
-                ));
+                talk(&goes_on(&info));
             }
             Ok(code)
         }
         Err(failure) if failure.code == INTERRUPTED => Err(failure),
-        // With nothing left to guard, the guardian ends by itself; whether that is well its exit code says.
-        Err(failure) if failure.code == exit::NOT_RUNNING => {
-            Err(finished(&mut anchor).await.unwrap_or(failure))
-        }
         Err(failure) => {
-            let hint = failure.hint.clone().unwrap_or_default();
-            Err(failure
-                .hint(format!("{hint}\n       keepwell goes on in the background; keepwell down ends it")))
+            let hint = failure.hint.clone().filter(|_| failure.code == exit::FAILED);
+            let hint = hint.map(|h| h + "\n       ").unwrap_or_default();
+            Err(failure.hint(hint + &goes_on(&info)))
         }
     }
+}
+
+fn goes_on(info: &Info) -> String {
+    format!("keepwell (pid {}) goes on in the background; keepwell down ends it", info.anchor_pid)
 }
 
 /// Waits until the daemon answers.
@@ -148,16 +152,14 @@ async fn answers(state: &Path, deadline: Instant, anchor: &mut Background) -> Re
     }
 }
 
-async fn finished(anchor: &mut Background) -> Option<Failure> {
-    // The API closes a moment before the anchor ends.
-    for _ in 0..200 {
-        if let Ok(Some(status)) = anchor.child.try_wait() {
-            return match status.code() {
-                Some(exit::DONE) => Some(Failure::silent(exit::DONE)),
-                _ => anchor.ended(),
-            };
+/// A guardian that ends does so within moments of its last service; one that goes on costs this wait nothing but them.
+async fn has_ended(anchor: &mut Background) -> Option<Result<i32>> {
+    for _ in 0..ENDING.as_millis() / RETRY.as_millis() {
+        match anchor.child.try_wait() {
+            Ok(Some(status)) if status.success() => return Some(Ok(exit::DONE)),
+            Ok(Some(_)) => return anchor.ended().map(Err),
+            Ok(None) | Err(_) => sleep(RETRY).await,
         }
-        sleep(RETRY).await;
     }
     None
 }

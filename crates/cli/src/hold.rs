@@ -67,7 +67,8 @@ const NAME: &str = "guardian";
 /// When another guardian has this state folder, or nothing can be held at all.
 pub(crate) fn hold(cx: &Context, hold: Hold) -> Result<i32> {
     let Hold { mut options, view } = hold;
-    options.view = view.is_some();
+    // In the background it is who started it that watches it come up.
+    options.view = true;
     let state = options.state_dir.clone();
     state_folder(&state)?;
     let lock = lock(&state)?;

@@ -14,6 +14,7 @@ use crate::failure::{Failure, Result};
 use crate::guardian::{Follow, Guardian};
 use crate::output::events::told;
 use crate::output::talk;
+use crate::time::{elapsed, precise};
 
 /// The program's stdout in the state folder.
 pub(crate) const OUT: &str = "out.log";
@@ -47,6 +48,7 @@ async fn follow(guardian: &Guardian, since: Option<String>, tails: &mut Tails) -
     // Last of all, since a guardian with nothing left to do waits for this before it ends.
     let query = EventQuery { since, ..EventQuery::default() };
     let mut events: Follow<Events> = guardian.follow_events(query).await?;
+    let mut guarding = Guarding::default();
     // What was written before somebody listened.
     tails.pump()?;
     loop {
@@ -56,23 +58,34 @@ async fn follow(guardian: &Guardian, since: Option<String>, tails: &mut Tails) -
                 None => return Ok(()),
             },
             event = events.next() => match event? {
-                Some(event) => say(&event),
+                Some(event) => guarding.words(&event).iter().for_each(|words| talk(words)),
                 None => return Ok(()),
             },
         }
     }
 }
 
-/// Only what concerns the guarding: that it ended otherwise than well, and when it is tried again.
-fn say(event: &Event) {
-    let noteworthy =
-        ["exited", "spawn_failed", "restart_scheduled", "crash_looped", "gave_up", "ready_timed_out", "told"];
-    let expected = event.exit.as_ref().is_some_and(|e| e.expected);
-    if noteworthy.contains(&event.kind.as_str())
-        && !expected
-        && (event.level != "info" || event.kind == "restart_scheduled")
-    {
-        talk(&told(&event.text));
+/// What concerns the guarding: why the program is tried again, and when. How it ended for good its exit code says.
+#[derive(Default)]
+struct Guarding {
+    next: Option<String>,
+}
+
+impl Guarding {
+    fn words(&mut self, event: &Event) -> Option<String> {
+        if event.next_attempt.is_some() {
+            self.next.clone_from(&event.next_attempt);
+        }
+        match (event.kind.as_str(), event.state.as_deref()) {
+            ("state_changed", Some("backing_off" | "crash_looping")) => {
+                let wait = self.next.take().and_then(|at| elapsed(&event.at, &at));
+                let next = wait.map(|w| format!("; next attempt in {}", precise(w))).unwrap_or_default();
+                let name = event.service.as_deref().unwrap_or_default();
+                Some(format!("keepwell: {name}: {}{next}", event.reason.as_deref().unwrap_or_default()))
+            }
+            ("ready_timed_out" | "told", _) if event.level != "info" => Some(told(&event.text)),
+            _ => None,
+        }
     }
 }
 
@@ -128,6 +141,35 @@ impl Tail {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn only_what_the_exit_code_does_not_say_is_said() {
+        let event = |kind: &str, level: &str| Event {
+            at: "2026-01-31T14:00:00Z".into(),
+            service: Some("sh".into()),
+            kind: kind.into(),
+            level: level.into(),
+            text: format!("sh: {kind}"),
+            ..Event::default()
+        };
+        let change = |state: &str| Event {
+            state: Some(state.into()),
+            reason: Some("exit code 3 after 8 ms".into()),
+            ..event("state_changed", "warn")
+        };
+        let scheduled =
+            Event { next_attempt: Some("2026-01-31T14:00:02Z".into()), ..event("restart_scheduled", "info") };
+        let story = [
+            event("exited", "warn"),
+            scheduled,
+            change("backing_off"),
+            change("gave_up"),
+            event("told", "error"),
+        ];
+        let mut guarding = Guarding::default();
+        let said: Vec<String> = story.iter().filter_map(|e| guarding.words(e)).collect();
+        assert_eq!(said, ["keepwell: sh: exit code 3 after 8 ms; next attempt in 2 s", "keepwell: sh: told"]);
+    }
 
     #[test]
     fn bytes_pass_as_they_are_over_a_change_of_files() {

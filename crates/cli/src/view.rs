@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keepwell_sdk::exit;
 use keepwell_sdk::wire::{Event, Info, LogLine, Status};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::failure::Result;
 use crate::guardian::Guardian;
@@ -28,6 +30,9 @@ pub(crate) struct View {
     /// Of stdout.
     pub(crate) look: Look,
 }
+
+/// Events that are there come at once; no more order than that is worth waiting for.
+const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// Shows until the guardian ends.
 ///
@@ -58,6 +63,15 @@ pub(crate) async fn view(view: View) -> Result<i32> {
     }
     // Last of all, since a guardian with nothing left to do waits for this before it ends.
     let mut events = guardian.follow_events(EventQuery { since, ..EventQuery::default() }).await?;
+    let known = guardian.last_seq().await.unwrap_or_default();
+    // That a service was started is told before what it wrote.
+    while let Ok(event) = timeout(CATCH_UP, events.next()).await {
+        let Some(event) = event? else { break };
+        shown.event(&event)?;
+        if event.seq >= known {
+            break;
+        }
+    }
     loop {
         tokio::select! {
             event = events.next() => match event? {

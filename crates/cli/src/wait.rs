@@ -12,7 +12,7 @@ use crate::guardian::{Follow, Guardian};
 use crate::interrupt::Interrupt;
 use crate::output::events::Lines;
 use crate::output::json::{self, UpLine};
-use crate::output::{self, talk};
+use crate::output::{self, human, talk};
 use crate::time::{Clock, rough};
 use keepwell_sdk::client::{EventQuery, Events};
 
@@ -215,7 +215,7 @@ impl Wait {
             match progress(s, *wanted, all, clock) {
                 Progress::Done => {}
                 Progress::Going(time) => {
-                    left.push(id.clone());
+                    left.push(format!("{id} ({})", human::state_words(&s.state)));
                     recheck = match (recheck, time) {
                         (Some(a), Some(b)) => Some(Duration::min(a, b)),
                         (a, b) => a.or(b),
@@ -294,13 +294,13 @@ impl Wait {
 
     fn too_late(&self, left: &[String]) -> Failure {
         let after = self.timeout.map(rough).unwrap_or_default();
-        Failure::timed_out(format!("after {after} not yet as wanted: {}", left.join(", ")))
+        Failure::timed_out(format!("after {after} this is not done: {}", left.join(", ")))
             .hint("it goes on in the background; keepwell status shows how it goes")
     }
 
     fn goes_on(&self, left: &[String]) -> String {
         format!(
-            "\n{} of {} goes on in the background; keepwell status shows how it goes",
+            "\n{} goes on in the background: {}; keepwell status shows how it goes",
             self.verb,
             left.join(", ")
         )
@@ -411,7 +411,7 @@ mod tests {
         let wait = wait(&[("a", Wanted::Up), ("b", Wanted::Up), ("gone", Wanted::Down)]);
         let clock = Clock::fixed(NOW);
         let all = [status("a", "gave_up"), status("b", "starting")];
-        assert_eq!(wait.sum(&all, &clock), Sum::Going { left: vec!["b".into()], recheck: None });
+        assert_eq!(wait.sum(&all, &clock), Sum::Going { left: vec!["b (starting)".into()], recheck: None });
         let all = [status("a", "gave_up"), status("b", "ready")];
         let failed = wait.ended(wait.sum(&all, &clock)).unwrap_err();
         assert_eq!(failed.text, "a is not up: exit code 3 after 0.2 s");

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 use super::Context;
 use crate::failure::{Failure, Result};
-use crate::guardian::Guardian;
+use crate::guardian::{Follow, Guardian};
 use crate::interrupt::Interrupt;
 use crate::locate::Target;
 use crate::output::events::Lines;
 use crate::output::{self, human, talk};
 use crate::time::{self, rough};
 use crate::wait::{INTERRUPTED, until};
-use keepwell_sdk::client::EventQuery;
+use keepwell_sdk::client::{EventQuery, Events};
 
 /// Stop all services in reverse order, and end keepwell
 ///
@@ -44,12 +44,18 @@ impl Down {
         let info = guardian.info().await?;
         let all = guardian.services(&[]).await?;
         talk(&format!("ending {}", human::headline(&info, std::env::current_dir().ok().as_deref())));
+        // Listened to before it is asked: with nothing to stop it is gone in the same moment.
+        let query = EventQuery { after: Some(guardian.last_seq().await?), ..EventQuery::default() };
+        let mut events = guardian.follow_events(query).await?;
         let request = CommandRequest { verb: "shutdown".into(), ..CommandRequest::default() };
-        let reply = guardian.command(&request).await?;
-        let query = EventQuery { after: Some(reply.after_seq), ..EventQuery::default() };
+        let refused = guardian.command(&request).await.err();
+        if let Some(failure) = refused
+            && tokio::time::timeout(GONE, gone(&mut events)).await.is_err()
+        {
+            return Err(failure);
+        }
         let mut lines = Lines::new(cx.look());
         lines.expect(&all);
-        let mut events = guardian.follow_events(query).await?;
         loop {
             tokio::select! {
                 event = events.next() => match event? {
@@ -73,4 +79,11 @@ impl Down {
         talk(&format!("keepwell (pid {}) has ended", info.anchor_pid));
         Ok(exit::DONE)
     }
+}
+
+/// An answer that does not come may be one that its sender did not live to give.
+const GONE: Duration = Duration::from_secs(2);
+
+async fn gone(events: &mut Follow<Events>) {
+    while let Ok(Some(_)) = events.next().await {}
 }

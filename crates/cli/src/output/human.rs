@@ -45,6 +45,11 @@ pub(crate) fn state_text(state: &str, look: &Look) -> (String, Paint) {
     }
 }
 
+/// The words alone.
+pub(crate) fn state_words(state: &str) -> String {
+    state_look(state).map_or_else(|| state.replace('_', " "), |s| s.words.to_owned())
+}
+
 /// The widest `state_text`.
 pub(crate) const STATE_WIDTH: usize = 15;
 

@@ -2,7 +2,7 @@
 
 use keepwell_sdk::wire::Status;
 
-use super::human::{Health, count, health, state_text};
+use super::human::{Health, count, health, state_text, state_words};
 use super::table::{Cell, Column, render};
 use super::{Look, Paint};
 use crate::time::{Clock, rough};
@@ -81,13 +81,7 @@ pub(crate) fn check(all: &[Status]) -> (String, bool) {
     let not_well: Vec<String> = all
         .iter()
         .filter(|s| health(s) != Health::Well)
-        .map(|s| {
-            format!(
-                "{} {}",
-                s.id(),
-                state_text(&s.state, &Look { color: false, unicode: false, width: None }).0[2..].to_owned()
-            )
-        })
+        .map(|s| format!("{} {}", s.id(), state_words(&s.state)))
         .collect();
     if not_well.is_empty() {
         let stopped = all.iter().filter(|s| s.state == "stopped").count();
