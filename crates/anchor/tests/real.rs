@@ -744,7 +744,6 @@ fn nothing_survives_the_anchor_but_what_the_daemon_ends() {
     });
     assert_eq!(bench.root.kill_all(), 0);
     assert_eq!(bench.alive(), [0; 0]);
-    stop::signal(daemon.pid, stop::KILL).unwrap();
 }
 
 #[test]

@@ -61,5 +61,9 @@ fn daemon(folder: &Path) {
     assert_eq!(sent, pid.len());
     std::io::stderr().flush().expect("stderr");
     drop((link, control));
-    std::thread::sleep(Duration::from_secs(1000));
+    // A test that failed must not leave it behind.
+    let anchor = std::os::unix::process::parent_id();
+    while std::os::unix::process::parent_id() == anchor {
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
