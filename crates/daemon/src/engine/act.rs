@@ -68,8 +68,14 @@ impl Engine {
                 if role == Role::Main {
                     self.before_main(&service, slot, run);
                 }
+                let spawn = Spawn { run: run.0, slot, role: number(role), request };
+                if !self.link.offer(&Request::Spawn(spawn), &[]) {
+                    let text = "its arguments and environment are larger than the system takes".to_owned();
+                    let error = SpawnError { kind: SpawnErrorKind::Permanent, text };
+                    self.findings.push(Input::SpawnFailed { run, error });
+                    return;
+                }
                 self.runs.insert(run, LiveRun { service, role, pid: 0, status_text: None });
-                self.link.send(&Request::Spawn(Spawn { run: run.0, slot, role: number(role), request }), &[]);
             }
             Err(error) => {
                 if role == Role::Main {
@@ -122,18 +128,26 @@ impl Engine {
     pub(super) fn spawn_failed(&mut self, now: Now, report: &SpawnFailed) {
         let run = RunId(report.run);
         if let Some(p) = self.exec_probes.remove(&run) {
-            let text = describe::spawn_step(&report.step, report.errno);
+            let text = describe::spawn_step(&report.step, report.errno, None);
             self.supervisor.handle(now, Input::Probe { probe: p.probe, outcome: Outcome::Fail(text) });
             return;
         }
-        let main = self.runs.remove(&run).is_some_and(|r| r.role == Role::Main);
+        let live = self.runs.remove(&run);
+        let main = live.as_ref().is_some_and(|r| r.role == Role::Main);
+        // A hook has a program of its own; the folder is the service's.
+        let about = live.and_then(|r| self.resolve(&r.service).ok()).map(|mut resolved| {
+            if !main {
+                resolved.argv.clear();
+            }
+            resolved
+        });
         let error = SpawnError {
             kind: if keepwell_os::is_shortage(report.errno) {
                 SpawnErrorKind::Transient
             } else {
                 SpawnErrorKind::Permanent
             },
-            text: describe::spawn_step(&report.step, report.errno),
+            text: describe::spawn_step(&report.step, report.errno, about.as_ref()),
         };
         if main {
             self.single_exit = Some(NOT_STARTED);

@@ -8,8 +8,8 @@ use keepwell_anchor::link::Link;
 use keepwell_anchor::protocol::{Finish, Hello, Report, Request, Welcome};
 use keepwell_config::{Context, Source};
 use keepwell_core::event::Level;
-use keepwell_core::supervisor::{GuardianSnapshot, Persisted, ServiceSnapshot};
-use keepwell_core::{Input, Now, Role, RunId, ServiceId, Supervisor, Wall};
+use keepwell_core::supervisor::{Persisted, ServiceSnapshot};
+use keepwell_core::{By, Input, Now, Record, Role, RunId, ServiceId, Supervisor, Wall};
 use keepwell_os::local::{self, Endpoint};
 use keepwell_os::tree::TreeRoot;
 use keepwell_os::wait::{Interest, Waiter};
@@ -190,10 +190,19 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let audience = api.audience();
     opened.store.attach(handle.clone());
     let (kept_from, next_seq) = restore_events(&left.values, &opened);
-    let mut persisted = opened.persisted;
+    let (mut persisted, mut records) = (opened.persisted, Vec::new());
     if first && options.clear_desired {
-        persisted.desired.clear();
+        let cleared = std::mem::take(&mut persisted.desired).into_iter();
+        let by = By("keepwell up --all".into());
+        // Also for the starts that follow this one.
+        records.extend(cleared.map(|(service, _)| Record::Desired {
+            service,
+            up: true,
+            by: by.clone(),
+            at: now.wall,
+        }));
     }
+    notes.extend(unreadable(&left.values));
     let supervisor = supervisor(&left, first, &loaded, persisted, now);
     let mut engine = Engine {
         trees: Arc::new(TreeRoot::open(&left.welcome.guardian)),
@@ -230,7 +239,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         unacknowledged: None,
         tickets: BTreeMap::new(),
         settled: Vec::new(),
-        records: Vec::new(),
+        records,
         findings: Vec::new(),
         single_exit: None,
         audience,
@@ -266,6 +275,15 @@ fn configuration(
     let sources: Vec<Source> = kept.sources.into_iter().map(|(path, text)| Source { path, text }).collect();
     let config = keepwell_config::load(&sources, context).map_err(|d| d.render(false, false))?;
     Ok((Loaded { sources, config }, kept.at, kept.started))
+}
+
+/// What an earlier daemon left and this one does not understand. The anchor's runs without a service are ended, and the
+/// services started anew.
+fn unreadable(values: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<String> {
+    let services = values.iter().filter_map(|(k, v)| Some((key_service(k)?, v)));
+    let lost = services.filter(|(_, v)| postcard::from_bytes::<ServiceSnapshot>(v).is_err());
+    lost.map(|(id, _)| format!("what an earlier daemon left of {id} cannot be read; it is started anew"))
+        .collect()
 }
 
 /// Gives the store what its predecessor may not have written. Returns the first event that the anchor keeps, and the
@@ -321,7 +339,11 @@ impl Engine {
             started: self.started,
             sources: sources.iter().map(|s| (s.path.clone(), s.text.clone())).collect(),
         };
-        self.link.send(&put(CONFIG_KEY.to_vec(), &accepted), &[]);
+        if !self.link.offer(&put(CONFIG_KEY.to_vec(), &accepted), &[]) {
+            let text =
+                "the configuration is larger than 4 MiB, so a reborn daemon has to read the file again";
+            self.tell(now, None, Level::Error, text.to_owned());
+        }
     }
 
     /// Takes over slots, runs and missed reports.

@@ -1,5 +1,6 @@
 //! Words and codes for what the anchor reports.
 
+use keepwell_config::ResolvedService;
 use keepwell_core::event::ExitStatus;
 use keepwell_os::ProcessStatus;
 
@@ -23,14 +24,18 @@ pub(super) fn shell_code(s: &ExitStatus) -> i32 {
     }
 }
 
-/// `permission denied (at: chdir)`.
-pub(super) fn spawn_step(step: &str, error: i32) -> String {
+/// Why a start failed, with the thing that it failed on where that is known.
+pub(super) fn spawn_step(step: &str, error: i32, about: Option<&ResolvedService>) -> String {
     let what = std::io::Error::from_raw_os_error(error).to_string();
     let what = what.split(" (os error").next().unwrap_or_default().to_lowercase();
-    match step {
-        "exec" => format!("the program could not be loaded: {what}"),
-        "clone" => format!("no process could be made: {what}"),
-        other => format!("{other} failed: {what}"),
+    match (step, about) {
+        ("chdir", Some(about)) => format!("cannot enter the folder {}: {what}", about.cwd.display()),
+        ("exec", Some(ResolvedService { argv, .. })) if !argv.is_empty() => {
+            format!("{} could not be loaded: {what}", argv[0])
+        }
+        ("exec", _) => format!("the program could not be loaded: {what}"),
+        ("clone", _) => format!("no process could be made: {what}"),
+        (other, _) => format!("{other} failed: {what}"),
     }
 }
 
@@ -47,6 +52,10 @@ mod tests {
 
     #[test]
     fn a_failed_step_is_named() {
-        assert_eq!(spawn_step("chdir", 13), "chdir failed: permission denied");
+        assert_eq!(spawn_step("chdir", 13, None), "chdir failed: permission denied");
+        assert_eq!(
+            spawn_step("clone", 11, None),
+            "no process could be made: resource temporarily unavailable"
+        );
     }
 }
