@@ -149,8 +149,12 @@ async fn refusal(status: StatusCode, answer: Answer) -> Error {
 }
 
 fn not_connected(e: io::Error) -> Error {
-    let nobody = matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
-    if nobody { Error::NotRunning(e) } else { Error::Unreachable(e) }
+    match e.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NotRunning(e),
+        // The listener was closed in the moment of connecting; nothing was asked yet. The next try tells what is so.
+        io::ErrorKind::ConnectionReset => Error::Broken("the guardian hung up".to_owned()),
+        _ => Error::Unreachable(e),
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
