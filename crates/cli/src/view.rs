@@ -165,10 +165,16 @@ impl Shown {
     fn event(&mut self, event: &Event) -> Result<()> {
         match self.style {
             ViewStyle::Json { .. } => output::print(&json::line(&UpLine::Event(event))?),
-            ViewStyle::Through | ViewStyle::Lines { .. } => match self.lines.progress(event) {
-                Some(line) => output::print(&line),
-                None => Ok(()),
-            },
+            ViewStyle::Through | ViewStyle::Lines { .. } => {
+                if let Some(line) = self.lines.progress(event) {
+                    output::print(&line)?;
+                }
+                // Only where there is a key to press.
+                if event.kind == "guardian_stopping" && self.look.width.is_some() {
+                    output::print("Ctrl+C again ends everything at once\n")?;
+                }
+                Ok(())
+            }
         }
     }
 

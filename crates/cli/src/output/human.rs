@@ -127,7 +127,7 @@ pub(crate) fn command_notes(reply: &CommandReply, verb: &str, asked: &[String]) 
             lines.push(format!("{service}: nothing to do{why}"));
         } else if !was_asked(service) {
             lines.push(format!("{service}: {}{why}", action.replace('_', " ")));
-        } else if action != verb && action != "update" {
+        } else if action != verb && action != "update" && verb != "scale" {
             lines.push(format!("{service}: {} instead{why}", action.replace('_', " ")));
         }
     }
@@ -260,6 +260,14 @@ mod tests {
             after_seq: 7,
         };
         let asked = ["web".to_owned(), "api".to_owned(), "mailer".to_owned()];
+        assert_eq!(
+            command_notes(
+                &CommandReply { notes: vec![], ..reply.clone() },
+                "scale",
+                &["web".into(), "api".into(), "worker".into()]
+            ),
+            ["mailer: nothing to do (stopped already)"]
+        );
         insta::assert_snapshot!(command_notes(&reply, "stop", &asked).join("\n"), @r"
         worker: stop (bound to web)
         mailer: nothing to do (stopped already)
