@@ -73,7 +73,8 @@ impl Building<'_, '_> {
     }
 
     fn limit(&mut self, raw: Option<&Located<RawLimit>>, default: Option<Limit>) -> Option<Limit> {
-        let table = match &raw?.value {
+        let Some(raw) = raw else { return default };
+        let table = match &raw.value {
             RawLimit::Off => return None,
             RawLimit::Of(table) => table,
         };

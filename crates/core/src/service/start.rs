@@ -349,6 +349,11 @@ impl Supervisor {
                 if e.stage == Stage::AwaitSpawn {
                     e.stage = Stage::AfterDependents;
                 }
+                if let Stage::Step { index, .. } = e.stage
+                    && !main.exited
+                {
+                    self.ask_the_rest(i, main.run, index, now);
+                }
             }
         }
         self.touch(i);

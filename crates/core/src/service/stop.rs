@@ -4,6 +4,7 @@ use alloc::format;
 
 use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitClass};
+use crate::id::RunId;
 use crate::service::health::{GRACE, slept_over};
 use crate::service::restart::{self, Spell, Verdict};
 use crate::service::{Cause, Ending, GaveUp, HookEnd, KILL_AGAIN, MainRun, Origin, Phase, Stage};
@@ -134,6 +135,23 @@ impl Supervisor {
             e.stage = stage;
         }
         self.touch(i);
+    }
+
+    /// The main process is gone and has left others behind, whom a signal to it alone has not reached: a shell's child, a
+    /// pool of workers. They hear the same signal within the same step, so that they need not wait for the kill.
+    pub(crate) fn ask_the_rest(&mut self, i: usize, run: RunId, index: usize, now: Now) {
+        let Some(StopStep { action: StopAction::Signal(signal), to, .. }) =
+            self.spec(i).stop.get(index).cloned()
+        else {
+            return;
+        };
+        if to == To::Tree {
+            return;
+        }
+        self.effect(Effect::Signal { run, signal, to: To::Tree });
+        let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        let action = format!("{} to what the main process left behind", words::signal(signal));
+        self.tell(now, Some(i), Some(run), EventKind::StopStepTaken { step, action });
     }
 
     /// A step's time is over, or that of a program which said that it is stopping.

@@ -318,11 +318,11 @@ fn supervisor(
         // Any number will do, and the boot clock differs from start to start.
         return Supervisor::new(specs, persisted, now.mono.0, now);
     }
-    let guardian: GuardianSnapshot = left
-        .values
-        .get(b"guardian".as_slice())
-        .and_then(|b| postcard::from_bytes(b).ok())
-        .unwrap_or_default();
+    let guardian = left.values.get(b"guardian".as_slice()).and_then(|b| postcard::from_bytes(b).ok());
+    let Some(guardian) = guardian else {
+        // The predecessor died before its first turn: nothing was started, and the operators' will is in the store alone.
+        return Supervisor::new(specs, persisted, now.mono.0, now);
+    };
     let services: BTreeMap<ServiceId, ServiceSnapshot> = left
         .values
         .iter()

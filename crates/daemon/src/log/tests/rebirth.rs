@@ -38,12 +38,10 @@ fn the_next_hub_goes_on_where_the_last_was() {
 
 const CHILD: &str = "KEEPWELL_TEST_LOG_FOLDER";
 
-#[test]
-#[ignore = "not a test by itself: what the next one kills"]
-fn child_that_is_killed() {
-    let Some(folder) = std::env::var_os(CHILD) else { return };
+/// The life that the next test ends again and again: the same test in another process.
+fn live_until_killed(folder: PathBuf) {
     let hub = LogHub::start(|_| ()).unwrap();
-    let file = PathBuf::from(folder).join("web.log");
+    let file = folder.join("web.log");
     let spec = LogSpec { file, error_file: None, rotate_size: 1 << 20, keep: 100_000 };
     let read = std::io::stdin().as_handle().try_clone_to_owned().unwrap();
     hub.open(1, "web".to_owned(), spec, read, None);
@@ -52,6 +50,9 @@ fn child_that_is_killed() {
 
 #[test]
 fn kill_minus_nine_under_flood_loses_and_doubles_nothing() {
+    if let Some(folder) = std::env::var_os(CHILD) {
+        return live_until_killed(PathBuf::from(folder));
+    }
     let bench = Bench::new();
     let (read, write) = pipe::pipe().unwrap();
     let mut write = File::from(write);
@@ -70,7 +71,10 @@ fn kill_minus_nine_under_flood_loses_and_doubles_nothing() {
         });
         for n in 0..40 {
             let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "log::tests::rebirth::child_that_is_killed", "--ignored"])
+                .args([
+                    "--exact",
+                    "log::tests::rebirth::kill_minus_nine_under_flood_loses_and_doubles_nothing",
+                ])
                 .env(CHILD, bench.dir.path())
                 .stdin(Stdio::from(read.try_clone().unwrap()))
                 .stdout(Stdio::null())

@@ -1,13 +1,12 @@
-//! `cargo test --release -p keepwell-config --test speed -- --ignored --nocapture` prints how long 1,000 services take.
+//! `cargo run --release -p keepwell-config --example speed` prints how long 1,000 services take to be read.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keepwell_config::{Context, Source, load};
 
-#[test]
-#[ignore = "a measurement, meant for a release build"]
-fn a_thousand_services_are_read_within_30_ms() {
+#[expect(clippy::unwrap_used, reason = "an example that cannot go on may panic")]
+fn main() {
     let mut text = "[defaults]\nrestart = { delay = \"2s\" }\nenv = { TZ = \"UTC\" }\n".to_owned();
     for i in 0..1_000 {
         let _ = write!(
@@ -33,5 +32,4 @@ fn a_thousand_services_are_read_within_30_ms() {
     }
     times.sort();
     println!("1,000 services: median {:?}, least {:?}", times[10], times[0]);
-    assert!(times[10] < Duration::from_millis(30), "{:?}", times[10]);
 }
