@@ -7,7 +7,6 @@ use crate::failure::Result;
 use crate::guardian::Guardian;
 use crate::locate::Target;
 use crate::output::{self, explain, json};
-use crate::time::Clock;
 
 /// Say why a service is as it is, what happens next by itself, and what you can do
 #[derive(Args, Debug)]
@@ -31,7 +30,7 @@ impl Explain {
         let all = guardian.explain(&self.service).await?;
         let text = match self.json {
             true => json::document(&all)?,
-            false => explain::explain(&all, &Clock::real(), &cx.look()),
+            false => explain::explain(&all, &cx.look()),
         };
         output::print(&text)?;
         Ok(keepwell_sdk::exit::DONE)
