@@ -1,6 +1,7 @@
 //! The anchor's loop: one thread that waits for the host and the daemon, and does what they say.
 
 use std::io;
+use std::time::Duration;
 
 use keepwell_core::Mono;
 use keepwell_os::Handle;
@@ -184,7 +185,12 @@ impl<H: Host> Anchor<H> {
             }
             Request::Up(text) => self.daemon_up(&text),
             Request::Finish(finish) => self.finish(finish),
-            Request::WhenGone(when) => self.drain.wanted = when.drain,
+            Request::WhenGone(when) => {
+                self.drain.wanted = when.drain;
+                if when.hang_after_ms > 0 {
+                    self.options.timing.hang = Duration::from_millis(when.hang_after_ms.into());
+                }
+            }
             Request::MainPid(named) => self.main_pid(&named),
         }
     }

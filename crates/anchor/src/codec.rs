@@ -295,7 +295,8 @@ mod tests {
             any::<u64>().prop_map(Request::Ack),
             text().prop_map(Request::Up),
             (any::<i32>(), text()).prop_map(|(code, text)| Request::Finish(Finish { code, text })),
-            any::<bool>().prop_map(|drain| Request::WhenGone(WhenGone { drain })),
+            any::<(bool, u32)>()
+                .prop_map(|(drain, hang_after_ms)| Request::WhenGone(WhenGone { drain, hang_after_ms })),
             any::<(u64, u32)>().prop_map(|(run, pid)| Request::MainPid(MainPid { run, pid })),
         ]
     }

@@ -50,7 +50,7 @@ pub enum Request {
     Up(String),
     /// The anchor ends with this code, after this text on stderr. Nothing runs any more (or all is ended first).
     Finish(Finish),
-    /// What to do with full pipes while there is no daemon.
+    /// What to do with full pipes while there is no daemon, and how soon a silent daemon counts as hanging.
     WhenGone(WhenGone),
     /// A main run's program named another process of its tree as the one to signal (`MAINPID=`). From then on that one's
     /// end is the run's end.
@@ -130,7 +130,8 @@ bodies! {
         text: String }
     /// See [`Request::WhenGone`].
     WhenGone { /// Drain full pipes into memory; else let writers block.
-        drain: bool }
+        drain: bool, /// A daemon that leaves a report unanswered for so many milliseconds hangs; 0: the anchor's own measure.
+        hang_after_ms: u32 }
     /// See [`Request::MainPid`].
     MainPid {
         /// Which main run.

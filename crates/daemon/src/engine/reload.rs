@@ -113,7 +113,8 @@ impl Engine {
         self.access.set(&self.config.guardian.operators, &self.config.guardian.readers);
         crate::trace::set_level(self.config.guardian.log_level.as_str());
         let drain = self.config.guardian.when_daemon_gone == keepwell_config::WhenDaemonGone::Drain;
-        let request = keepwell_anchor::protocol::WhenGone { drain };
+        let hang_after_ms = u32::try_from(self.config.guardian.hang_after.as_millis()).unwrap_or(u32::MAX);
+        let request = keepwell_anchor::protocol::WhenGone { drain, hang_after_ms };
         self.link.send(&keepwell_anchor::protocol::Request::WhenGone(request), &[]);
     }
 }
