@@ -69,6 +69,8 @@ async fn follow(guardian: &Guardian, since: Option<String>, tails: &mut Tails) -
 #[derive(Default)]
 struct Guarding {
     next: Option<String>,
+    /// Why it could not be started: its exit code alone does not say that.
+    not_started: Option<String>,
 }
 
 impl Guarding {
@@ -77,7 +79,13 @@ impl Guarding {
             self.next.clone_from(&event.next_attempt);
         }
         match (event.kind.as_str(), event.state.as_deref()) {
+            ("spawn_failed", _) => {
+                self.not_started = Some(told(&event.text));
+                None
+            }
+            ("state_changed", Some("gave_up")) => self.not_started.take(),
             ("state_changed", Some("backing_off" | "crash_looping")) => {
+                self.not_started = None;
                 let wait = self.next.take().and_then(|at| elapsed(&event.at, &at));
                 let next = wait.map(|w| format!("; next attempt in {}", precise(w))).unwrap_or_default();
                 let name = event.service.as_deref().unwrap_or_default();
@@ -167,6 +175,9 @@ mod tests {
             event("told", "error"),
         ];
         let mut guarding = Guarding::default();
+        let missing = [event("spawn_failed", "error"), change("gave_up"), change("gave_up")];
+        let said: Vec<String> = missing.iter().filter_map(|e| guarding.words(e)).collect();
+        assert_eq!(said, ["keepwell: sh: spawn_failed"]);
         let said: Vec<String> = story.iter().filter_map(|e| guarding.words(e)).collect();
         assert_eq!(said, ["keepwell: sh: exit code 3 after 8 ms; next attempt in 2 s", "keepwell: sh: told"]);
     }
