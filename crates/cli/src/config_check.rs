@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use keepwell_config::{Config, Context, Diagnostic, Diagnostics, Severity, Source};
+use keepwell_config::{Account, Config, Context, Diagnostic, Diagnostics, ServiceConfig, Severity, Source};
 
 use crate::failure::{Failure, Result};
 use crate::locate::Home;
@@ -31,11 +31,29 @@ pub(crate) fn look_at(home: &Home) -> Findings {
         Ok((sources, config)) => {
             let mut is_program = |path: &Path| keepwell_os::program::check(path).map_err(|e| e.to_string());
             let mut all = config.check_host(&sources, &cx, &mut is_program);
+            all.extend(config.services.values().filter_map(|s| unknown_account(s, &home.config)));
             all.extend(config.warnings.iter().cloned());
             Findings { services: config.services.len(), all }
         }
         Err(Diagnostics(all)) => Findings { services: 0, all },
     }
+}
+
+/// A user or group that this host does not know.
+fn unknown_account(service: &ServiceConfig, file: &Path) -> Option<Diagnostic> {
+    let bare = |account: &Account| match account {
+        Account::Name(name) => name.to_string(),
+        Account::Id(id) => id.to_string(),
+    };
+    let (user, group) = (service.user.as_ref().map(bare), service.group.as_ref().map(bare));
+    let unknown = match (&user, &group) {
+        (Some(user), group) => keepwell_os::identity::lookup(user, group.as_deref()).err(),
+        (None, Some(group)) => keepwell_os::identity::group_id(group).err(),
+        (None, None) => None,
+    }?;
+    let message = format!("services.{}: {unknown}", service.name);
+    let help = "names are looked up in /etc/passwd and /etc/group, then with getent";
+    Some(Diagnostic::error("unknown-account", message).in_file(shown(file)).help(help))
 }
 
 /// Refuses a configuration that no daemon would accept, before anything is made. A program that is not there is no reason:
@@ -82,4 +100,39 @@ fn context(home: &Home) -> Context {
 pub(crate) fn shown(path: &Path) -> PathBuf {
     let here = env::current_dir().ok();
     here.and_then(|h| path.strip_prefix(h).ok()).map_or_else(|| path.to_owned(), Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::locate::Scope;
+
+    fn findings(text: &str) -> Findings {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("keepwell.toml");
+        std::fs::write(&config, text).unwrap();
+        look_at(&Home { scope: Scope::Project, config, state: dir.path().join(".keepwell") })
+    }
+
+    #[test]
+    fn what_only_the_host_knows_is_looked_up() {
+        let found = findings(
+            "[services.a]\ncommand = \"true\"\nuser = \"no-such-user\"\n[services.b]\ncommand = \"no-such-program\"\n",
+        );
+        let codes: Vec<&str> = found.all.iter().map(|d| d.code).collect();
+        assert_eq!(codes, ["missing-program", "unknown-account"]);
+        assert_eq!(found.all[1].message, "services.a: there is no user `no-such-user` on this host");
+        assert_eq!((found.services, found.errors()), (2, 2));
+    }
+
+    #[test]
+    fn a_good_one_has_nothing_to_find() {
+        let found = findings("[services.a]\ncommand = \"true\"\nuser = 0\ngroup = 0\n");
+        assert_eq!((found.services, found.errors()), (1, 0), "{:?}", found.all);
+    }
+
+    #[test]
+    fn text_that_is_none_is_one_finding() {
+        assert_eq!(findings("[services").errors(), 1);
+    }
 }
