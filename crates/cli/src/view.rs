@@ -10,7 +10,7 @@ use keepwell_sdk::wire::{Event, Info, LogLine, Status};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::guardian::Guardian;
 use crate::hold::ViewStyle;
 use crate::interrupt::Interrupt;
@@ -59,14 +59,15 @@ pub(crate) async fn view(view: View) -> Result<i32> {
     let since = info.started.clone();
     let (mut output, mut lines) = Output::new(guardian.clone(), since.clone());
     if !shown.style.is_quiet() {
-        output.follow(guardian.services(&[]).await?.iter().map(Status::id)).await?;
+        output.follow(guardian.services(&[]).await.map_err(quiet)?.iter().map(Status::id)).await;
     }
     // Last of all, since a guardian with nothing left to do waits for this before it ends.
-    let mut events = guardian.follow_events(EventQuery { since, ..EventQuery::default() }).await?;
+    let mut events =
+        guardian.follow_events(EventQuery { since, ..EventQuery::default() }).await.map_err(quiet)?;
     let known = guardian.last_seq().await.unwrap_or_default();
     // That a service was started is told before what it wrote.
     while let Ok(event) = timeout(CATCH_UP, events.next()).await {
-        let Some(event) = event? else { break };
+        let Some(event) = event.map_err(quiet)? else { break };
         shown.event(&event)?;
         if event.seq >= known {
             break;
@@ -74,11 +75,11 @@ pub(crate) async fn view(view: View) -> Result<i32> {
     }
     loop {
         tokio::select! {
-            event = events.next() => match event? {
+            event = events.next() => match event.map_err(quiet)? {
                 Some(event) => {
                     shown.event(&event)?;
                     if !shown.style.is_quiet() && event.kind == "started" {
-                        output.follow(event.service).await?;
+                        output.follow(event.service).await;
                     }
                 }
                 None => break,
@@ -92,6 +93,11 @@ pub(crate) async fn view(view: View) -> Result<i32> {
         shown.log(&line)?;
     }
     Ok(exit::DONE)
+}
+
+/// A guardian that ends while it is asked is told of by its anchor, not here.
+fn quiet(failure: Failure) -> Failure {
+    Failure::silent(failure.code)
 }
 
 /// Output of services, of those that a reload or a scale brings too.
@@ -114,11 +120,12 @@ impl Output {
     }
 
     /// Follows those of them that are not followed yet, from the guardian's start on.
-    async fn follow(&mut self, services: impl IntoIterator<Item = String>) -> Result<()> {
+    async fn follow(&mut self, services: impl IntoIterator<Item = String>) {
         let new: Vec<String> = services.into_iter().filter(|s| self.followed.insert(s.clone())).collect();
         for names in new.chunks(NAMES) {
             let query = LogQuery { services: names.to_vec(), lines: None, since: self.since.clone() };
-            let mut stream = self.guardian.follow_logs(query).await?;
+            // A service that a reload has just taken away has nothing more to say.
+            let Ok(mut stream) = self.guardian.follow_logs(query).await else { continue };
             let sender = self.sender.clone();
             tokio::spawn(async move {
                 while let Ok(Some(line)) = stream.next().await {
@@ -128,7 +135,6 @@ impl Output {
                 }
             });
         }
-        Ok(())
     }
 }
 
@@ -152,7 +158,7 @@ impl Shown {
             ViewStyle::Json { .. } => return output::print(&json::line(&UpLine::Guardian(info))?),
             ViewStyle::Through | ViewStyle::Lines { .. } => {}
         }
-        self.lines.expect(&guardian.services(&[]).await?);
+        self.lines.expect(&guardian.services(&[]).await.map_err(quiet)?);
         let here = std::env::current_dir().ok();
         let mut text =
             self.look.paint(Paint::Strong, &self.look.text(&human::headline(info, here.as_deref()))) + "\n";
