@@ -90,6 +90,8 @@ pub struct TreeRoot {
     why_not: Option<String>,
     /// Controllers of version 2 are enabled below `unified`; told once tried.
     controllers: Option<Result<(), String>>,
+    /// This guardian has groups of version 1, of now or of earlier.
+    in_v1: bool,
 }
 
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
@@ -117,7 +119,10 @@ impl TreeRoot {
             Ok(path) => (Some(path), None),
             Err(why) => (None, Some(why)),
         };
-        TreeRoot { guardian: guardian.to_owned(), layout, unified, why_not, controllers: None }
+        let guardian = guardian.to_owned();
+        let mut root = TreeRoot { guardian, layout, unified, why_not, controllers: None, in_v1: false };
+        root.in_v1 = CONTROLLERS.into_iter().filter_map(|c| root.v1(c)).any(|path| path.is_dir());
+        root
     }
 
     /// `cgroup` or `mark`: how trees are held here.
@@ -149,13 +154,14 @@ impl TreeRoot {
     /// When a group that should be there cannot be made or opened, or refuses a limit.
     pub fn make(&mut self, name: &str, limits: &Limits) -> Result<TreeDir, TreeError> {
         let mut tree = TreeDir { name: name.to_owned(), ..TreeDir::default() };
+        let mut fresh = false;
         if let Some(root) = &self.unified {
             let path = root.join(folder_name(name));
-            make(&path)?;
+            fresh = make(&path)?;
             let dir = fs::File::open(&path).map_err(|e| error("open", &path, e))?;
             tree.handle = Some(dir.into());
         }
-        self.limit(&mut tree, limits)?;
+        self.set(&mut tree, limits, fresh)?;
         Ok(tree)
     }
 
@@ -175,8 +181,13 @@ impl TreeRoot {
     /// # Errors
     /// When a group refuses a limit.
     pub fn limit(&mut self, tree: &mut TreeDir, limits: &Limits) -> Result<(), TreeError> {
+        self.set(tree, limits, false)
+    }
+
+    /// `fresh`: its group of version 2 was made just now, so nothing limits it.
+    fn set(&mut self, tree: &mut TreeDir, limits: &Limits, fresh: bool) -> Result<(), TreeError> {
         (tree.join, tree.rlimits, tree.limits) = (Vec::new(), Vec::new(), Vec::new());
-        self.lift(&tree.name, limits);
+        self.lift(&tree.name, limits, fresh);
         for limit in wanted(limits) {
             self.hold(limit, tree)?;
         }
@@ -272,7 +283,11 @@ impl TreeRoot {
     }
 
     /// Takes back what an earlier configuration limited and this one does not, where there is something to take back.
-    fn lift(&self, name: &str, limits: &Limits) {
+    fn lift(&self, name: &str, limits: &Limits, fresh: bool) {
+        // Most guardians limit nothing, and a start of a thousand services looks for a thousand times these files.
+        if fresh && !self.in_v1 {
+            return;
+        }
         /// Controller, file of version 1 or 2, the word for no limit.
         const FILES: [(&str, &str, &str); 6] = [
             ("memory", "memory.max", "max"),
@@ -308,6 +323,7 @@ impl TreeRoot {
             }
         }
         if let Some(root) = self.v1(controller).filter(|root| make(root).is_ok()) {
+            self.in_v1 = true;
             let dir = root.join(&name);
             make(&dir)?;
             limit.set_v1(&dir)?;
@@ -381,10 +397,12 @@ fn make_root(own: &Path, name: &str) -> Result<PathBuf, TreeError> {
     Ok(root)
 }
 
-fn make(path: &Path) -> Result<(), TreeError> {
+/// Whether it was not there before.
+fn make(path: &Path) -> Result<bool, TreeError> {
     match fs::create_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        done => done.map_err(|e| error("create", path, e)),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(error("create", path, e)),
     }
 }
 
