@@ -51,14 +51,19 @@ fn last_event_id(headers: &HeaderMap) -> Option<u64> {
 
 async fn first_after(state: &ApiState, query: &EventQuery) -> Result<u64, Failure> {
     let (store, query) = (state.store.clone(), query.clone());
-    state.off_thread(move || store.cursor(&query)).await?.map_err(|e| Failure::internal(&e))
+    state.off_thread(move || store.cursor(&query)).await?.map_err(|e| unread(&e))
+}
+
+/// A store is closed only at the very end, when a client that asks again finds nobody.
+fn unread(why: &str) -> Failure {
+    if why == crate::store::CLOSED { Failure::busy("keepwell is ending") } else { Failure::internal(why) }
 }
 
 async fn page(state: &ApiState, query: &EventQuery, after: u64) -> Result<Vec<wire::Event>, Failure> {
     let limit = query.limit.unwrap_or(usize::MAX).min(PAGE);
     let query = EventQuery { after_seq: Some(after), limit: Some(limit), ..query.clone() };
     let store = state.store.clone();
-    state.off_thread(move || store.events(&query)).await?.map_err(|e| Failure::internal(&e))
+    state.off_thread(move || store.events(&query)).await?.map_err(|e| unread(&e))
 }
 
 async fn past(

@@ -31,6 +31,9 @@ use writer::Writer;
 /// The file's name in the state folder.
 pub const FILE: &str = "keepwell.db";
 
+/// What is answered after the end.
+pub(crate) const CLOSED: &str = "the store is closed";
+
 /// Bounds of the store; tests make them small.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -111,7 +114,7 @@ impl Store {
         if let Some(Op::Commit { ticket, engine, .. }) =
             self.queue.push(Op::Commit { ticket, records, engine })
         {
-            let result = Err("the store is closed".to_owned());
+            let result = Err(CLOSED.to_owned());
             // An engine that takes no messages is being replaced, and its questions with it.
             let _ = engine.send(Message::Committed { ticket, result });
         }
@@ -163,7 +166,7 @@ impl Store {
     fn flush(&self) -> Result<queue::Held, String> {
         let (answer, held) = std::sync::mpsc::sync_channel(1);
         if self.queue.push(Op::Flush(answer)).is_some() {
-            return Err("the store is closed".to_owned());
+            return Err(CLOSED.to_owned());
         }
         held.recv_timeout(PATIENCE).map_err(|_| "the disk of the state folder does not answer".to_owned())
     }

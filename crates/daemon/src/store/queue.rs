@@ -167,7 +167,7 @@ impl Queue {
 fn refuse(op: Op) {
     match op {
         Op::Commit { ticket, engine, .. } => {
-            let result = Err("the store is closed".to_owned());
+            let result = Err(super::CLOSED.to_owned());
             let _ = engine.send(Message::Committed { ticket, result });
         }
         // A dropped sender tells the reader.
