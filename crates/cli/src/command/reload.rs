@@ -66,10 +66,33 @@ async fn not_taken(guardian: &Guardian, refused: Refused) -> Failure {
     if problem.code != "config" {
         return refused.into();
     }
-    output::talk(problem.message.trim_end());
+    output::talk(&nearer(problem.message.trim_end(), std::env::current_dir().ok().as_deref()));
     let info = guardian.info().await.ok();
     let accepted = info.and_then(|i| Clock::real().at(&i.config_accepted?));
     let runs = accepted.map(|at| format!("; what runs is the configuration of {at}")).unwrap_or_default();
     output::talk(&format!("Nothing was changed{runs}."));
     Failure::silent(exit::USAGE)
+}
+
+/// The daemon names files by their whole paths; from here they may be shorter.
+fn nearer(message: &str, here: Option<&std::path::Path>) -> String {
+    match here.map(|h| format!(" {}{}", h.display(), std::path::MAIN_SEPARATOR)) {
+        Some(prefix) if prefix.len() > 2 => message.replace(&prefix, " "),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearer;
+    use std::path::Path;
+
+    #[test]
+    fn files_are_named_from_here() {
+        let message = "error: x\n   --> /srv/shop/keepwell.toml:1:1\n   --> /srv/other/x.toml:1:1";
+        let shown = nearer(message, Some(Path::new("/srv/shop")));
+        assert_eq!(shown, "error: x\n   --> keepwell.toml:1:1\n   --> /srv/other/x.toml:1:1");
+        assert_eq!(nearer(message, Some(Path::new("/"))), message);
+        assert_eq!(nearer(message, None), message);
+    }
 }
