@@ -20,6 +20,8 @@ struct Told {
     tree_gone: bool,
     /// The last step of the ladder that was taken.
     step: u32,
+    /// The same step was taken again for what the main process had left behind.
+    rest_asked: bool,
     killed: Option<Mono>,
 }
 
@@ -30,6 +32,7 @@ impl Told {
             service: service.clone(),
             role,
             spawned: None,
+            rest_asked: false,
             exited: false,
             tree_gone: role != Role::Main,
             step: 0,
@@ -230,7 +233,9 @@ impl Ledger {
                     let Some(told) = event.run.and_then(|run| self.runs.get_mut(&run)) else {
                         return Err(format!("{id}: {action} is a step for an unknown run"));
                     };
-                    if *step <= told.step {
+                    if *step == told.step && told.exited && !told.rest_asked {
+                        told.rest_asked = true;
+                    } else if *step <= told.step {
                         return Err(format!("{id}: step {step} after step {}", told.step));
                     }
                     told.step = *step;

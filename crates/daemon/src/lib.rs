@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 use engine::{BootError, Booted, Ended, Parts};
 
 /// Events that a slow follower may be behind before it has to read the store again.
-const EVENTS_BEHIND: usize = 4096;
+const EVENTS_BEHIND: usize = 512;
 
 /// For followers to be told the end; the anchor grants a second (`Timing::farewell`).
 const LAST_WORDS: Duration = Duration::from_millis(700);
@@ -30,6 +30,7 @@ const LAST_WORDS: Duration = Duration::from_millis(700);
 #[must_use]
 pub fn main() -> i32 {
     end_on_panic();
+    keepwell_os::memory::share_one_arena();
     let link = match Link::from_inherited() {
         Ok(link) => link,
         Err(e) => {

@@ -152,7 +152,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         .collect();
     let context = Context { base: options.base.clone(), state_dir: options.state_dir.clone(), env };
     let first = !left.values.contains_key(CONFIG_KEY);
-    let (loaded, accepted, started) = match configuration(&options, &context, &left, now) {
+    let (mut loaded, accepted, started) = match configuration(&options, &context, &left, now) {
         Ok(c) => c,
         Err(text) => return Err(refuse(&mut link, keepwell_sdk::exit::USAGE, text)),
     };
@@ -203,7 +203,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         }));
     }
     notes.extend(unreadable(&left.values));
-    let supervisor = supervisor(&left, first, &loaded, persisted, now);
+    let supervisor = supervisor(&left, first, std::mem::take(&mut loaded.config.specs), persisted, now);
     let mut engine = Engine {
         trees: Arc::new(TreeRoot::open(&left.welcome.guardian)),
         prober: crate::probe::Prober::new(runtime.clone(), handle.clone()),
@@ -215,6 +215,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         next_seq,
         kept_from,
         untold: Vec::new(),
+        since_trim: 0,
         store: opened.store,
         config: loaded.config,
         next_ticket: 1,
@@ -309,11 +310,10 @@ fn endpoint(options: &Options, kept: Option<Handle>) -> std::io::Result<Endpoint
 fn supervisor(
     left: &Inheritance,
     first: bool,
-    loaded: &Loaded,
+    specs: keepwell_core::Specs,
     persisted: Persisted,
     now: Now,
 ) -> Supervisor {
-    let specs = loaded.config.specs.clone();
     if first {
         // Any number will do, and the boot clock differs from start to start.
         return Supervisor::new(specs, persisted, now.mono.0, now);

@@ -44,6 +44,9 @@ use slots::Slots;
 const MESSAGES_A_TURN: usize = 256;
 /// A view is there some milliseconds after its daemon; one that is not has died, or its terminal is held.
 const VIEW: Duration = Duration::from_millis(500);
+/// After so many events free memory is given back: often enough after a start of a thousand services, and a thousandth of
+/// what the events themselves cost.
+const BURST: usize = 1000;
 /// A disk that takes longer for the last output keeps nobody from leaving.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Token of the anchor's channel in the waiter.
@@ -73,6 +76,7 @@ pub struct Engine {
     inbox: Receiver<Message>,
     handle: EngineHandle,
     supervisor: Supervisor,
+    /// Without its `specs`: the supervisor has them.
     config: Config,
     context: Context,
     options: Options,
@@ -102,6 +106,8 @@ pub struct Engine {
     kept_from: u64,
     /// Events of this turn.
     untold: Vec<Arc<wire::Event>>,
+    /// Events since free memory was last given back.
+    since_trim: usize,
     /// Highest report taken in and not yet acknowledged.
     unacknowledged: Option<u64>,
     /// Commands whose records are being written: what to answer then.
@@ -296,6 +302,7 @@ impl Engine {
         }
         self.commit_loose_records();
         self.tell_subscribers();
+        self.give_memory_back();
         self.finish_if_done(now);
     }
 
@@ -345,8 +352,17 @@ impl Engine {
         self.untold.push(line);
     }
 
+    /// What a burst needed goes back to the host when it is over.
+    fn give_memory_back(&mut self) {
+        if self.since_trim >= BURST {
+            self.since_trim = 0;
+            keepwell_os::memory::give_back();
+        }
+    }
+
     /// The telling comes after the doing: journal, keepwell's log, followers.
     fn tell_subscribers(&mut self) {
+        self.since_trim += self.untold.len();
         for line in std::mem::take(&mut self.untold) {
             trace_event(&line);
             self.store.append(Arc::clone(&line));

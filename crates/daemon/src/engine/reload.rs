@@ -53,7 +53,7 @@ pub(super) fn read(engine: &Engine, by: By, dry_run: bool, reply: Reply<wire::Re
 impl Engine {
     pub(super) fn reload(&mut self, now: Now, read: ReloadRead) {
         let ReloadRead { by, dry_run, reply, result } = read;
-        let loaded = match result {
+        let mut loaded = match result {
             Ok(l) => l,
             Err(diagnostics) => {
                 let text = diagnostics.render(false, false);
@@ -66,7 +66,9 @@ impl Engine {
                 return;
             }
         };
+        self.config.specs.clone_from(self.supervisor.specs());
         let changes = keepwell_config::diff(&self.config, &loaded.config);
+        self.config.specs = keepwell_core::Specs::default();
         let after_seq = self.next_seq.saturating_sub(1);
         if dry_run {
             let plan = self.supervisor.plan_reload(&loaded.config.specs);
@@ -75,7 +77,7 @@ impl Engine {
         }
         self.keep_sources(&loaded.sources, now);
         tracing::info!(by = by.0, "a new configuration is taken on");
-        let plan = self.supervisor.reload(now, loaded.config.specs.clone());
+        let plan = self.supervisor.reload(now, std::mem::take(&mut loaded.config.specs));
         let old = std::mem::replace(&mut self.config, loaded.config);
         self.apply_limits(&old);
         self.apply_live_settings();

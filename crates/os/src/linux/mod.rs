@@ -9,6 +9,7 @@ pub mod ipc;
 pub mod limits;
 pub mod local;
 pub mod lock;
+pub mod memory;
 pub mod notify;
 pub mod pipe;
 pub mod program;
