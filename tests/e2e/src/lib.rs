@@ -4,6 +4,7 @@
 //! is right however slow the host is, and never longer than needed. Nothing here knows keepwell's inside.
 
 use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -18,6 +19,8 @@ pub mod sys;
 
 /// A level that is not reached by then is a failure. Long, since many tests share few processors.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+/// No command of these tests waits for longer.
+const COMMAND_TIME: Duration = Duration::from_secs(60);
 /// From one look to the next.
 const LOOK: Duration = Duration::from_millis(20);
 /// Stands in the environment of everything that a guardian of these tests starts, itself included.
@@ -164,6 +167,8 @@ impl Guardian {
         let mut command = Command::new(binary());
         command.args(args).current_dir(self.dir()).stdin(Stdio::null());
         command.env(MARK, &self.mark).env("NO_COLOR", "1").env_remove("NOTIFY_SOCKET");
+        // What the helper has to say in its last lines is the error, and not where it came from.
+        command.env_remove("RUST_BACKTRACE");
         // Neither the tester's own guardian nor that of the host may answer.
         command.env("XDG_RUNTIME_DIR", self.path("no")).env("HOME", self.path("no"));
         command.envs(self.env.iter().map(|(n, v)| (n, v)));
@@ -174,14 +179,43 @@ impl Guardian {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to its end, which must come.
+    #[track_caller]
     pub fn cli(&self, args: &[&str]) -> Answer {
-        let done = self.command(args).output().expect("keepwell can be started");
-        Answer {
-            code: sys::shell_code(done.status),
-            out: String::from_utf8_lossy(&done.stdout).into_owned(),
-            err: String::from_utf8_lossy(&done.stderr).into_owned(),
-        }
+        let file = || tempfile::tempfile().expect("a temporary file");
+        let (out, err) = (file(), file());
+        let copy = |f: &File| f.try_clone().expect("an open file");
+        let mut child = self
+            .command(args)
+            .stdout(copy(&out))
+            .stderr(copy(&err))
+            .spawn()
+            .expect("keepwell can be started");
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("own child") {
+                break Some(status);
+            }
+            if start.elapsed() > COMMAND_TIME {
+                sys::kill(child.id(), sys::SIGKILL);
+                let _ = child.wait();
+                break None;
+            }
+            sleep(LOOK / 4);
+        };
+        let text = |mut file: File| {
+            let mut bytes = Vec::new();
+            file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("an open file");
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let (out, err) = (text(out), text(err));
+        let Some(status) = status else {
+            panic!(
+                "`keepwell {}` did not end in {COMMAND_TIME:?}\nstdout:\n{out}\nstderr:\n{err}",
+                args.join(" ")
+            );
+        };
+        Answer { code: sys::shell_code(status), out, err }
     }
 
     /// Pid of what `start` started, which is the anchor.
@@ -335,8 +369,8 @@ impl Guardian {
 
     /// The same without keepwell's own.
     pub fn services_running(&self) -> Vec<(u32, String)> {
-        let own = binary().display().to_string();
-        self.processes().into_iter().filter(|(_, command)| !command.starts_with(&own)).collect()
+        let own = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary());
+        self.processes().into_iter().filter(|(pid, _)| !own(pid)).collect()
     }
 
     /// Fails unless within this time no process of it is left.

@@ -293,7 +293,13 @@ fn http(args: &mut Args) {
     let port: u16 = args.number("PORT");
     let ready_after = ms(args.option("ready-after").unwrap_or(0));
     let begin = Instant::now();
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let listener = match TcpListener::bind(("127.0.0.1", port)) {
+        Ok(listener) => listener,
+        Err(e) => {
+            eprintln!("cannot listen on port {port}: {e}");
+            exit(1);
+        }
+    };
     println!("listening on {port}");
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
