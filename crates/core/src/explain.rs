@@ -224,7 +224,13 @@ impl Supervisor {
             }
             Phase::Waiting => match self.root_blocker(i).filter(|_| self.services[i].facet.absent) {
                 Some((root, _)) => {
-                    lines.fact("next", format!("nothing by itself: {root} is not coming by itself"));
+                    // What waits for its own next attempt comes some day; the rest needs somebody.
+                    let text = if self.will_try(&root) {
+                        format!("starts when {root} is up")
+                    } else {
+                        format!("nothing by itself: {root} is not coming by itself")
+                    };
+                    lines.fact("next", text);
                     return;
                 }
                 None => "starts as soon as nothing holds it back",
@@ -247,7 +253,8 @@ impl Supervisor {
             return;
         }
         let recent = s.tracker.recent(restart, now.mono);
-        let mut text = format!("{recent} restarts in the last {}; its limit is {max}", Human(window));
+        let restarts = if recent == 1 { "restart" } else { "restarts" };
+        let mut text = format!("{recent} {restarts} in the last {}; its limit is {max}", Human(window));
         if s.tracker.is_looping() {
             let slowest = Human(restart.max_delay.max(crate::spec::CRASH_LOOP_MAX_DELAY));
             text = format!("{text}. Over it, it is tried more and more slowly, every {slowest} in the end");
@@ -334,6 +341,11 @@ impl Supervisor {
     }
 
     /// The end of the chain of what it waits for.
+    fn will_try(&self, shown: &str) -> bool {
+        let phase = self.services.iter().find(|e| e.id.to_string() == shown).map(|e| &e.s.phase);
+        matches!(phase, Some(Phase::BackingOff { .. } | Phase::CrashLooping { .. }))
+    }
+
     fn root_blocker(&self, i: usize) -> Option<(String, String)> {
         let mut root = None;
         let mut at = i;

@@ -119,7 +119,7 @@ impl Supervisor {
             self.commit_up(*i, by, now);
         }
         for i in order {
-            let action = self.start_by_command(i, targets.contains(&i), ignore_dependencies, now);
+            let action = self.start_by_command(i, by, targets.contains(&i), ignore_dependencies, now);
             self.commanded(i, by, "start", now);
             plan.actions.push((self.services[i].id.clone(), action));
         }
@@ -160,7 +160,7 @@ impl Supervisor {
         self.effect(Effect::Commit(Record::Desired { service, up: true, by: by.clone(), at: now.wall }));
     }
 
-    fn start_by_command(&mut self, i: usize, named: bool, ignore: bool, now: Now) -> PlannedAction {
+    fn start_by_command(&mut self, i: usize, by: &By, named: bool, ignore: bool, now: Now) -> PlannedAction {
         let was_held = self.release(i, now);
         let s = &mut self.services[i].s;
         s.desired = true;
@@ -178,7 +178,7 @@ impl Supervisor {
             }
             Phase::Ending(e) => {
                 e.again = true;
-                s.origin = Origin::Operator;
+                s.origin = Origin::Operator(format!("started by {by}"));
                 PlannedAction::Start
             }
             Phase::Completed if !named => PlannedAction::Nothing,
@@ -188,7 +188,7 @@ impl Supervisor {
             | Phase::Waiting
             | Phase::BackingOff { .. }
             | Phase::CrashLooping { .. } => {
-                s.origin = Origin::Operator;
+                s.origin = Origin::Operator(format!("started by {by}"));
                 self.wait_to_start(i);
                 PlannedAction::Start
             }
@@ -305,7 +305,7 @@ impl Supervisor {
             s.stopped_by = None;
             s.tracker.reset();
             s.restarts = 0;
-            s.origin = Origin::Operator;
+            s.origin = Origin::Operator(format!("restarted by {by}"));
             self.commanded(i, by, "restart", now);
             let action = if self.services[i].s.has_process() {
                 self.stop_and_start(i, Cause::Restart, now);
@@ -412,7 +412,7 @@ impl Supervisor {
         self.build_graph();
         for i in added {
             let id = self.services[i].id.clone();
-            self.services[i].s.origin = Origin::Operator;
+            self.services[i].s.origin = Origin::Operator(format!("scaled to {instances} by {by}"));
             self.commanded(i, by, &format!("scale to {instances}"), now);
             let mut action = PlannedAction::Start;
             if let Some(by) = &stopped_by {

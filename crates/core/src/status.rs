@@ -192,10 +192,7 @@ impl Supervisor {
         let s = &self.services[i].s;
         match &s.origin {
             Origin::Boot => "started with keepwell".into(),
-            Origin::Operator => match &s.last_command {
-                Some((by, what, _)) => format!("{what} by {by}"),
-                None => "started by an operator".into(),
-            },
+            Origin::Operator(words) => words.clone(),
             Origin::Policy => format!("restarted ({})", self.last_exit(i)),
             Origin::Back(dep) => format!("{dep} is back"),
             Origin::Bound(dep) => format!("started again with {dep}, to which it is bound"),

@@ -254,8 +254,8 @@ pub(crate) enum Origin {
     /// The guardian came up.
     #[default]
     Boot,
-    /// An operator's start or restart; who stands in `last_command`.
-    Operator,
+    /// An operator's command, in words: `restarted by anna`.
+    Operator(String),
     /// The restart policy, after the last exit.
     Policy,
     /// This came back.

@@ -338,7 +338,10 @@ impl Supervisor {
         now: Now,
     ) {
         if !main.exited {
-            self.tell_exit(i, main, status, true, now);
+            // What is ended because it failed has failed; only what somebody asked to stop is expected to end.
+            let failed =
+                matches!(&self.services[i].s.phase, Phase::Ending(e) if matches!(e.cause, Cause::Failed(_)));
+            self.tell_exit(i, main, status, !failed, now);
         }
         if let Phase::Ending(e) = &mut self.services[i].s.phase {
             if tree_empty {
