@@ -154,8 +154,7 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
     let kinds: Neighbours =
         services.iter().map(|(name, s)| (name.clone(), kind(s, defaults.as_ref()))).collect();
     let shared_env = defaults.as_ref().and_then(|d| d.env.as_ref()).map(|e| build::env(&e.value));
-    let mut specs = Specs { max_parallel_starts: guardian.max_parallel_starts, ..Specs::default() };
-    let mut built: BTreeMap<Arc<str>, Arc<ServiceConfig>> = BTreeMap::new();
+    let (mut read_specs, mut configs) = (Vec::new(), Vec::new());
     let mut places: BTreeMap<Arc<str>, At> = BTreeMap::new();
     for (name, read) in &mut services {
         places.insert(name.clone(), read.at);
@@ -165,9 +164,16 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
         let raw = std::mem::take(&mut read.raw);
         let mut building = build::Building { r: &mut *r, cx, name, at: read.at, neighbours: &kinds };
         let (spec, config) = building.service(raw, defaults.as_ref(), shared_env.as_ref());
-        specs.services.insert(name.clone(), spec);
-        built.insert(name.clone(), Arc::new(config));
+        read_specs.push((name.clone(), spec));
+        configs.push((name.clone(), Arc::new(config)));
     }
+    // Made from sorted pairs at once, a map has full nodes; one that is filled in order has them half empty, and these live
+    // as long as the guardian.
+    let specs = Specs {
+        services: read_specs.into_iter().collect(),
+        max_parallel_starts: guardian.max_parallel_starts,
+    };
+    let built: BTreeMap<Arc<str>, Arc<ServiceConfig>> = configs.into_iter().collect();
     check::cycles(r, &specs, &places);
     check::disabled(r, &specs, &places);
     check::log_files(r, &specs, &built, &places, cx);
