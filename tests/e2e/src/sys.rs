@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -88,9 +89,13 @@ pub fn listen_unix(path: &Path) {
     std::thread::spawn(move || listener.incoming().for_each(drop));
 }
 
-/// Sends one datagram, as sd_notify(3) does.
+/// Sends one datagram, as sd_notify(3) does; `@` begins an abstract address.
 pub fn send_datagram(address: &str, text: &[u8]) -> io::Result<()> {
-    UnixDatagram::unbound()?.send_to(text, address).map(drop)
+    let address = match address.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(address)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(text, &address).map(drop)
 }
 
 /// Signals that `signal` from now on does nothing.

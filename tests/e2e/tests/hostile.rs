@@ -67,6 +67,21 @@ fn grandchildren_in_sessions_of_their_own_do_not_escape() {
     g.end();
 }
 
+/// The same where no cgroup may be written: by descent and by mark.
+#[test]
+fn nor_do_they_without_a_cgroup() {
+    let stop = "stop = [{ signal = 'TERM', wait = '300ms' }]";
+    let mut g =
+        Guardian::unprivileged(&format!("[services.bad]\ncommand = 'CHILD double-fork left'\n{stop}\n"));
+    g.start(&[]);
+    g.wait_answering();
+    let pid: u32 = g.wait_file("left", "\n").trim().parse().unwrap();
+    assert!(g.services_running().iter().any(|(p, _)| *p == pid));
+    g.cli(&["stop", "bad"]).good();
+    assert_eq!(g.services_running(), [], "held by {}", g.service("bad").containment);
+    g.end();
+}
+
 /// The stop is done when the tree is empty, and whoever is asked to end gets the time for it.
 #[test]
 fn a_stop_waits_for_the_whole_tree() {
