@@ -135,8 +135,13 @@ impl Guardian {
         self.ask(self.client.info().await)
     }
 
-    /// These, or all.
+    /// These, or all, without what they use.
     pub(crate) async fn services(&self, names: &[String]) -> Result<Vec<Status>> {
+        self.ask(self.client.states(names).await)
+    }
+
+    /// These, or all, with what they use.
+    pub(crate) async fn services_and_usage(&self, names: &[String]) -> Result<Vec<Status>> {
         self.ask(self.client.services(names).await)
     }
 

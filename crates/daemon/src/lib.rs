@@ -5,6 +5,7 @@ pub mod convert;
 pub mod engine;
 pub mod log;
 pub mod message;
+pub mod meter;
 pub mod notify;
 pub mod options;
 pub mod probe;

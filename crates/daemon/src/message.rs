@@ -31,6 +31,8 @@ pub enum Message {
     Services {
         /// Names or instances; empty: all.
         names: Vec<String>,
+        /// With what they use of the host, which takes the time to read it.
+        usage: bool,
         /// In the order of names.
         reply: Reply<Vec<wire::Status>>,
     },

@@ -4,7 +4,7 @@
 //! | Route | Body | Answer |
 //! |---|---|---|
 //! | `GET /v1/info` | | [`Info`] |
-//! | `GET /v1/services?name=web&name=api@2` | | `[Status]` |
+//! | `GET /v1/services?name=web&name=api@2` | | `[Status]`; `usage=false`: without processor time and memory |
 //! | `GET /v1/services/{name}/explain` | | `[Explanation]`, one an instance |
 //! | `POST /v1/command` | [`CommandRequest`] | [`CommandReply`] |
 //! | `POST /v1/reload` | [`ReloadRequest`] | [`ReloadReply`] |

@@ -44,8 +44,13 @@ impl Params {
     }
 
     pub(super) fn flag(&self, key: &str) -> Result<bool, Failure> {
+        self.flag_or(key, false)
+    }
+
+    pub(super) fn flag_or(&self, key: &str, default: bool) -> Result<bool, Failure> {
         match self.get(key) {
-            None | Some("false") => Ok(false),
+            None => Ok(default),
+            Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(other) => Err(Failure::invalid(&format!("`{key}` is true or false, not `{other}`"), None)),
         }

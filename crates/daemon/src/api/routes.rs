@@ -28,8 +28,9 @@ pub(super) async fn info(state: Shared, pairs: Pairs) -> Answer {
 }
 
 pub(super) async fn services(state: Shared, pairs: Pairs) -> Answer {
-    let names = Params::new(pairs, &["name"])?.all("name");
-    ok(&state.ask(|reply| Message::Services { names, reply }).await?)
+    let parameters = Params::new(pairs, &["name", "usage"])?;
+    let (names, usage) = (parameters.all("name"), parameters.flag_or("usage", true)?);
+    ok(&state.ask(|reply| Message::Services { names, usage, reply }).await?)
 }
 
 pub(super) async fn explain(state: Shared, Path(name): Path<String>, pairs: Pairs) -> Answer {

@@ -83,10 +83,11 @@ fn answer(message: Message) {
         Message::Info { reply } => {
             drop(reply.send(Ok(wire::Info { daemon_pid: 7, ..wire::Info::default() })));
         }
-        Message::Services { names, reply } => {
+        Message::Services { names, usage, reply } => {
             let all = ["db", "web"].map(|n| wire::Status {
                 name: n.into(),
                 instance: 1,
+                memory_bytes: usage.then_some(4096),
                 ..wire::Status::default()
             });
             let answer = match names.iter().find(|n| !["db", "web"].contains(&n.as_str())) {
@@ -225,6 +226,8 @@ async fn questions_and_commands_reach_the_engine_and_come_back() {
         (problem.code.as_str(), problem.hint.as_deref()),
         ("unknown_service", Some("did you mean `web`?"))
     );
+    assert_eq!(client.services(&["web".into()]).await.unwrap()[0].memory_bytes, Some(4096));
+    assert_eq!(client.states(&["web".into()]).await.unwrap()[0].memory_bytes, None, "not asked for");
     let explained = client.explain("a b@2").await.unwrap();
     assert_eq!(explained[0].service, "a b@2");
     assert_eq!(explained[0].last_words, ["line 295", "line 296", "line 297", "line 298", "line 299"]);

@@ -1,6 +1,7 @@
 //! Answers what the other threads ask and tell.
 
 use keepwell_core::event::Level;
+use keepwell_core::supervisor::ServiceStatus;
 use keepwell_core::{By, Command, Input, Now, Record, RunId};
 use keepwell_sdk::wire;
 
@@ -8,12 +9,13 @@ use super::{Engine, reload};
 use crate::convert;
 use crate::log::LogNews;
 use crate::message::{Message, Reply};
+use crate::meter::{Look, Question};
 
 impl Engine {
     pub(super) fn answer(&mut self, now: Now, message: Message) {
         match message {
             Message::Command { by, command, reply } => self.command(now, &by, &command, reply),
-            Message::Services { names, reply } => drop(reply.send(self.services(now, &names))),
+            Message::Services { names, usage, reply } => self.services(now, &names, usage, reply),
             Message::Explain { name, reply } => drop(reply.send(self.explain(now, &name))),
             Message::Info { reply } => drop(reply.send(Ok(self.info(now)))),
             Message::Reload { by, dry_run, reply } => reload::read(self, by, dry_run, reply),
@@ -108,29 +110,43 @@ impl Engine {
         drop(reply.send(Ok(answer)));
     }
 
-    fn services(&mut self, now: Now, names: &[String]) -> Result<Vec<wire::Status>, wire::Problem> {
+    fn services(&self, now: Now, names: &[String], usage: bool, reply: Reply<Vec<wire::Status>>) {
+        let (lines, looks) = match self.states(now, names) {
+            Ok(found) => found,
+            Err(problem) => return drop(reply.send(Err(problem))),
+        };
+        if usage {
+            self.meter.answer(Question { lines, looks, all: names.is_empty(), reply });
+        } else {
+            drop(reply.send(Ok(lines)));
+        }
+    }
+
+    fn states(
+        &self,
+        now: Now,
+        names: &[String],
+    ) -> Result<(Vec<wire::Status>, Vec<Option<Look>>), wire::Problem> {
         let mut wanted = Vec::new();
         for name in names {
             wanted.extend(self.supervisor.resolve(name).map_err(|e| convert::problem(&e))?);
         }
-        let mut out = Vec::new();
-        for s in self.supervisor.status(now) {
-            if !names.is_empty() && !wanted.contains(&s.id) {
-                continue;
-            }
-            let mut line = convert::status(&s);
-            self.slots.describe(&s.id, now, &mut line);
-            line.status_text = s.run.and_then(|r| self.runs.get(&r)).and_then(|r| r.status_text.clone());
-            if let Some(c) = self.config.services.get(&s.id.name) {
-                line.description = c.description.as_deref().map(str::to_owned);
-                line.tags = c.tags.iter().map(|t| t.to_string()).collect();
-            }
-            if let Some(spec) = self.supervisor.specs().services.get(&s.id.name) {
-                line.kind = convert::kind(spec.kind).to_owned();
-            }
-            out.push(line);
+        let all = self.supervisor.status(now).into_iter();
+        Ok(all.filter(|s| names.is_empty() || wanted.contains(&s.id)).map(|s| self.state(&s)).unzip())
+    }
+
+    fn state(&self, s: &ServiceStatus) -> (wire::Status, Option<Look>) {
+        let mut line = convert::status(s);
+        let look = self.slots.describe(&s.id, &mut line);
+        line.status_text = s.run.and_then(|r| self.runs.get(&r)).and_then(|r| r.status_text.clone());
+        if let Some(c) = self.config.services.get(&s.id.name) {
+            line.description = c.description.as_deref().map(str::to_owned);
+            line.tags = c.tags.iter().map(|t| t.to_string()).collect();
         }
-        Ok(out)
+        if let Some(spec) = self.supervisor.specs().services.get(&s.id.name) {
+            line.kind = convert::kind(spec.kind).to_owned();
+        }
+        (line, look)
     }
 
     fn explain(&mut self, now: Now, name: &str) -> Result<Vec<wire::Explanation>, wire::Problem> {

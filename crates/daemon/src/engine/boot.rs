@@ -204,8 +204,10 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     }
     notes.extend(unreadable(&left.values));
     let supervisor = supervisor(&left, first, std::mem::take(&mut loaded.config.specs), persisted, now);
+    let trees = Arc::new(TreeRoot::open(&left.welcome.guardian));
     let mut engine = Engine {
-        trees: Arc::new(TreeRoot::open(&left.welcome.guardian)),
+        meter: crate::meter::Meter::start(Arc::clone(&trees)).map_err(BootError::Waiter)?,
+        trees,
         prober: crate::probe::Prober::new(runtime.clone(), handle.clone()),
         notify: crate::notify::NotifyHub::new(runtime, handle.clone()),
         guardian: left.welcome.guardian.clone(),

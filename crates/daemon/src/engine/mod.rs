@@ -32,6 +32,7 @@ use tokio::sync::broadcast;
 use crate::convert;
 use crate::log::LogHub;
 use crate::message::{EngineHandle, Message, Reply};
+use crate::meter::Meter;
 use crate::notify::NotifyHub;
 use crate::options::Options;
 use crate::probe::Prober;
@@ -89,6 +90,8 @@ pub struct Engine {
     slots: Slots,
     /// Tells other threads whether a process belongs to a tree.
     trees: Arc<TreeRoot>,
+    /// Reads what services use, for those who ask.
+    meter: Meter,
     runs: BTreeMap<RunId, LiveRun>,
     exec_probes: BTreeMap<RunId, ExecProbe>,
     file_watch: FileWatch,

@@ -1,21 +1,20 @@
-//! What the daemon knows of each instance's slot: its number, how its tree is held, what it uses.
+//! What the daemon knows of each instance's slot: its number, and how its tree is held.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keepwell_core::{Now, ServiceId};
+use keepwell_core::ServiceId;
 use keepwell_os::tree::{TreeDir, TreeRoot};
 use keepwell_sdk::wire;
 
 use crate::log::LogHub;
+use crate::meter::Look;
 
 /// One instance's slot.
 pub(super) struct Slot {
     pub(super) number: u32,
     pub(super) tree: Arc<TreeDir>,
     main_pid: Option<u32>,
-    /// Last look at the processor time, for percent.
-    usage: Option<(Now, u64)>,
 }
 
 /// All slots, and the folder of cgroups that they stand in.
@@ -58,7 +57,7 @@ impl Slots {
 
     pub(super) fn insert(&mut self, id: ServiceId, number: u32, tree: TreeDir) {
         self.next_number = self.next_number.max(number + 1);
-        let slot = Slot { number, tree: Arc::new(tree), main_pid: None, usage: None };
+        let slot = Slot { number, tree: Arc::new(tree), main_pid: None };
         self.by_id.insert(id, slot);
     }
 
@@ -78,28 +77,15 @@ impl Slots {
     pub(super) fn set_main_pid(&mut self, id: &ServiceId, pid: Option<u32>) {
         if let Some(slot) = self.by_id.get_mut(id) {
             slot.main_pid = pid;
-            slot.usage = None;
         }
     }
 
-    /// Fills in what only the host knows.
-    pub(super) fn describe(&mut self, id: &ServiceId, now: Now, line: &mut wire::Status) {
+    /// Fills in how its tree is held. Answers what to look at for what it uses, if anything of it runs.
+    pub(super) fn describe(&self, id: &ServiceId, line: &mut wire::Status) -> Option<Look> {
         self.root.containment().clone_into(&mut line.containment);
-        let Some(slot) = self.by_id.get_mut(id) else { return };
+        let slot = self.by_id.get(id)?;
         line.limits = slot.tree.limits().to_vec();
-        let Some(pid) = slot.main_pid else { return };
-        let used = self.root.usage(&slot.tree, Some(pid));
-        line.memory_bytes = used.memory_bytes;
-        let Some(cpu) = used.cpu_usec else { return };
-        if let Some((then, before)) = slot.usage {
-            let passed = now.mono.since(then.mono).as_micros();
-            if passed > 0 {
-                // Tenths of a percent are exact enough in a float.
-                let percent = cpu.saturating_sub(before) as f64 * 100.0 / passed as f64;
-                line.cpu_percent = Some((percent * 10.0).round() / 10.0);
-            }
-        }
-        slot.usage = Some((now, cpu));
+        slot.main_pid.map(|main_pid| Look { tree: Arc::clone(&slot.tree), main_pid })
     }
 
     pub(super) fn mechanisms(&self) -> Vec<String> {

@@ -1,0 +1,152 @@
+//! What services use of the host, read in a thread of its own: a thousand services are some five thousand small files of
+//! the kernel, and neither a restart nor another question waits for them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use keepwell_core::Mono;
+use keepwell_os::clock;
+use keepwell_os::tree::{TreeDir, TreeRoot};
+use keepwell_sdk::wire;
+
+use crate::message::Reply;
+
+/// Questions that may wait for the figures; who asks beyond them is answered without.
+const WAITING: usize = 16;
+
+/// A tree to be measured.
+pub struct Look {
+    /// Which.
+    pub tree: Arc<TreeDir>,
+    /// Its main process, which tells one run from the next.
+    pub main_pid: u32,
+}
+
+/// States that lack only their figures.
+pub struct Question {
+    /// One an instance.
+    pub lines: Vec<wire::Status>,
+    /// One a line; `None`: nothing of it runs.
+    pub looks: Vec<Option<Look>>,
+    /// It is about every instance there is.
+    pub all: bool,
+    /// The way back.
+    pub reply: Reply<Vec<wire::Status>>,
+}
+
+/// The door to the thread.
+pub struct Meter {
+    questions: SyncSender<Question>,
+}
+
+impl Meter {
+    /// Starts the thread; it ends with the last door.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn start(trees: Arc<TreeRoot>) -> io::Result<Self> {
+        let (questions, waiting) = sync_channel::<Question>(WAITING);
+        thread::Builder::new().name("meter".into()).stack_size(256 << 10).spawn(move || {
+            let mut last = BTreeMap::new();
+            while let Ok(question) = waiting.recv() {
+                measure(&trees, &mut last, question);
+            }
+        })?;
+        Ok(Self { questions })
+    }
+
+    /// Answers with the figures, soon.
+    pub fn answer(&self, question: Question) {
+        if let Err(TrySendError::Full(q) | TrySendError::Disconnected(q)) = self.questions.try_send(question)
+        {
+            // The states are what matters; who went away does not need them.
+            let _ = q.reply.send(Ok(q.lines));
+        }
+    }
+}
+
+/// The processor time that a run had used, and when.
+struct Sample {
+    main_pid: u32,
+    at: Mono,
+    cpu_usec: u64,
+}
+
+type Samples = BTreeMap<(String, u16), Sample>;
+
+fn measure(trees: &TreeRoot, last: &mut Samples, question: Question) {
+    let Question { mut lines, looks, all, reply } = question;
+    let mut samples = Samples::new();
+    for (line, look) in lines.iter_mut().zip(looks) {
+        let Some(look) = look else { continue };
+        let used = trees.usage(&look.tree, Some(look.main_pid));
+        line.memory_bytes = used.memory_bytes;
+        let Some(cpu_usec) = used.cpu_usec else { continue };
+        let sample = Sample { main_pid: look.main_pid, at: clock::mono(), cpu_usec };
+        let key = (line.name.clone(), line.instance);
+        line.cpu_percent = last.get(&key).and_then(|before| percent(before, &sample));
+        samples.insert(key, sample);
+    }
+    // So instances that are gone are forgotten.
+    if all {
+        last.clear();
+    }
+    last.append(&mut samples);
+    let _ = reply.send(Ok(lines));
+}
+
+/// Share of one processor since the last look at the same run, to a tenth.
+fn percent(before: &Sample, after: &Sample) -> Option<f64> {
+    let passed = after.at.since(before.at).as_micros();
+    if before.main_pid != after.main_pid || passed == 0 {
+        return None;
+    }
+    // Tenths of a percent are exact enough in a float.
+    let percent = after.cpu_usec.saturating_sub(before.cpu_usec) as f64 * 100.0 / passed as f64;
+    Some((percent * 10.0).round() / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(main_pid: u32, seconds: u64, cpu_usec: u64) -> Sample {
+        Sample { main_pid, at: Mono(seconds * 1_000_000_000), cpu_usec }
+    }
+
+    #[test]
+    fn percent_is_of_one_processor_and_of_one_run() {
+        let before = sample(7, 10, 1_000_000);
+        assert_eq!(percent(&before, &sample(7, 12, 1_500_000)), Some(25.0));
+        assert_eq!(percent(&before, &sample(7, 12, 5_000_000)), Some(200.0));
+        assert_eq!(percent(&before, &sample(7, 13, 1_000_500)), Some(0.0));
+        assert_eq!(percent(&before, &sample(8, 12, 1_500_000)), None, "another run");
+        assert_eq!(percent(&before, &sample(7, 10, 1_000_000)), None, "no time has passed");
+    }
+
+    #[test]
+    fn figures_come_with_the_answer_and_what_is_gone_is_forgotten() {
+        let trees = TreeRoot::open(&format!("meter-{}", std::process::id()));
+        let pid = std::process::id();
+        let mut last = Samples::new();
+        last.insert(("gone".into(), 1), sample(1, 0, 0));
+        let mut ask = |all| {
+            let (reply, mut answer) = tokio::sync::oneshot::channel();
+            let lines = vec![wire::Status { name: "web".into(), instance: 1, ..wire::Status::default() }];
+            let looks = vec![Some(Look { tree: Arc::new(TreeDir::default()), main_pid: pid })];
+            measure(&trees, &mut last, Question { lines, looks, all, reply });
+            let lines = answer.try_recv().unwrap().unwrap();
+            (lines[0].clone(), last.keys().map(|(name, _)| name.clone()).collect::<Vec<_>>())
+        };
+        let (first, known) = ask(false);
+        assert_eq!(first.cpu_percent, None, "nothing to compare with");
+        assert_eq!(known, ["gone", "web"]);
+        let (second, known) = ask(true);
+        assert!(second.cpu_percent.is_some(), "{second:?}");
+        assert_eq!(known, ["web"]);
+        trees.close();
+    }
+}
