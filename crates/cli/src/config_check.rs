@@ -29,13 +29,29 @@ pub(crate) fn look_at(home: &Home) -> Findings {
     let cx = context(home);
     match load(home, &cx) {
         Ok((sources, config)) => {
-            let mut is_program = |path: &Path| keepwell_os::program::check(path).map_err(|e| e.to_string());
+            let mut is_program =
+                |path: &Path| keepwell_os::program::check(path).map_err(|e| without(path, &e.to_string()));
             let mut all = config.check_host(&sources, &cx, &mut is_program);
             all.extend(config.services.values().filter_map(|s| unknown_account(s, &home.config)));
             all.extend(config.warnings.iter().cloned());
             Findings { services: config.services.len(), all }
         }
         Err(Diagnostics(all)) => Findings { services: 0, all },
+    }
+}
+
+/// Why a program cannot be run, for a line that names its path already.
+fn without(path: &Path, why: &str) -> String {
+    let path = path.display().to_string();
+    if let Some(rest) = why.strip_prefix(&path) {
+        return match rest.strip_prefix(": ") {
+            Some(rest) => rest.to_owned(),
+            None => format!("it{rest}"),
+        };
+    }
+    match why.strip_suffix(&path) {
+        Some("program not found: ") => "there is no such file".to_owned(),
+        _ => why.replacen(&format!(" on {path}"), "", 1),
     }
 }
 
@@ -123,6 +139,21 @@ mod tests {
         assert_eq!(codes, ["missing-program", "unknown-account"]);
         assert_eq!(found.all[1].message, "services.a: there is no user `no-such-user` on this host");
         assert_eq!((found.services, found.errors()), (2, 2));
+    }
+
+    #[test]
+    fn a_path_is_named_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let why = |name: &str| {
+            let path = dir.path().join(name);
+            without(&path, &keepwell_os::program::check(&path).unwrap_err().to_string())
+        };
+        assert_eq!(why("none"), "there is no such file");
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        assert_eq!(why("folder"), "it is not a file");
+        std::fs::write(dir.path().join("text"), "").unwrap();
+        assert_eq!(why("text"), "permission denied: it is not executable (chmod +x)");
+        assert_eq!(without(Path::new("/x"), "/x: built for arm"), "built for arm");
     }
 
     #[test]

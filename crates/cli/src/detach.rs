@@ -178,5 +178,5 @@ fn begin(info: &Info, telling: Telling) -> Result<()> {
 /// What `up` starts: what is enabled and was not stopped by an operator.
 fn wanted(all: &[Status]) -> BTreeMap<String, Wanted> {
     let up = all.iter().filter(|s| s.enabled && s.desired_up);
-    up.map(|s| (s.id(), Wanted::UpAtLast)).collect()
+    up.map(|s| (s.id(), Wanted::UpTogether)).collect()
 }

@@ -32,8 +32,8 @@ pub(crate) enum Goal {
 pub(crate) enum Wanted {
     /// Up; the first failed attempt ends the wait, since an operator is looking.
     Up,
-    /// Up, and a failed attempt that is followed by another is part of the way there.
-    UpAtLast,
+    /// Up, with all that it waits for: while a dependency is only tried again, what waits for it is not on its way.
+    UpTogether,
     /// Nothing of it is left.
     Down,
 }
@@ -72,7 +72,7 @@ impl Goal {
 pub(crate) fn progress(s: &Status, wanted: Wanted, all: &[Status], clock: &Clock) -> Progress {
     match wanted {
         Wanted::Down => down(s),
-        Wanted::Up | Wanted::UpAtLast => up(s, wanted, all, clock),
+        Wanted::Up | Wanted::UpTogether => up(s, wanted, all, clock),
     }
 }
 
@@ -98,16 +98,15 @@ fn up(s: &Status, wanted: Wanted, all: &[Status], clock: &Clock) -> Progress {
                 left => Progress::Going(left),
             }
         }
-        "backing_off" if wanted == Wanted::UpAtLast => Progress::Going(None),
         "backing_off" | "crash_looping" => {
             let next = s.next_attempt.as_deref().and_then(|at| clock.due(at));
             let next = next.map(|n| format!("; next attempt {n}")).unwrap_or_default();
             Progress::Failed(format!("{}{next}", because()))
         }
         "gave_up" => Progress::Failed(because()),
-        "paused" => Progress::Failed(format!("it is held; keepwell resume {} lets it go on", s.name)),
+        "paused" => Progress::Failed(format!("it is held; keepwell resume {} lets it go on", s.id())),
         "stopped" if !s.desired_up => Progress::Failed("it was stopped meanwhile".into()),
-        "waiting" => match hopeless(s, all) {
+        "waiting" => match hopeless(s, wanted, all) {
             Some(why) => Progress::Failed(why),
             None => Progress::Going(None),
         },
@@ -116,12 +115,13 @@ fn up(s: &Status, wanted: Wanted, all: &[Status], clock: &Clock) -> Progress {
 }
 
 /// Why a waiting service will not start soon: something it waits for does not come by itself, or only slowly.
-fn hopeless(s: &Status, all: &[Status]) -> Option<String> {
+fn hopeless(s: &Status, wanted: Wanted, all: &[Status]) -> Option<String> {
     let stuck = |o: &Status| match o.state.as_str() {
         "crash_looping" | "gave_up" | "paused" => true,
+        "backing_off" => wanted == Wanted::UpTogether,
         "stopped" => !o.desired_up || !o.enabled,
         // The configuration has no cycles, so this ends.
-        "waiting" => o.id() != s.id() && hopeless(o, all).is_some(),
+        "waiting" => o.id() != s.id() && hopeless(o, wanted, all).is_some(),
         _ => false,
     };
     let named = |o: &Status, name: &str| o.name == name || o.id() == name;
@@ -157,7 +157,12 @@ pub(crate) struct Wait {
 #[derive(PartialEq, Eq, Debug)]
 enum Sum {
     Done,
-    Going { left: Vec<String>, recheck: Option<Duration> },
+    /// `missing`: all that are not as wanted, with those that will not get there.
+    Going {
+        left: Vec<String>,
+        missing: Vec<String>,
+        recheck: Option<Duration>,
+    },
     Failed(Vec<(String, String)>),
 }
 
@@ -176,8 +181,8 @@ impl Wait {
         let mut shown = BTreeSet::new();
         loop {
             let all = guardian.services(&[]).await?;
-            let (left, recheck) = match self.sum(&all, &Clock::real()) {
-                Sum::Going { left, recheck } => (left, recheck),
+            let (left, missing, recheck) = match self.sum(&all, &Clock::real()) {
+                Sum::Going { left, missing, recheck } => (left, missing, recheck),
                 end => {
                     self.show_news(&mut events, lines, &mut shown, GATHER).await?;
                     self.show_rest(&all, lines, &shown)?;
@@ -193,7 +198,7 @@ impl Wait {
                     None => return Err(Failure::not_running("keepwell has ended meanwhile")),
                 },
                 () = pause(recheck) => {}
-                () = until(deadline) => return Err(self.too_late(&left)),
+                () = until(deadline) => return Err(self.too_late(&missing)),
                 () = interrupt.happened() => {
                     talk(&self.goes_on(&left));
                     return Err(Failure::silent(INTERRUPTED));
@@ -203,30 +208,36 @@ impl Wait {
     }
 
     fn sum(&self, all: &[Status], clock: &Clock) -> Sum {
-        let (mut left, mut failed, mut recheck) = (vec![], vec![], None);
+        let (mut left, mut missing, mut failed, mut recheck) = (vec![], vec![], vec![], None);
         for (id, wanted) in &self.goals {
             let Some(s) = all.iter().find(|s| s.id() == *id) else {
                 // A reload or a smaller scale took it away, which is as down as can be.
                 if *wanted != Wanted::Down {
+                    missing.push(format!("{id} (removed)"));
                     failed.push((id.clone(), "it is no longer in the configuration".to_owned()));
                 }
                 continue;
             };
+            let words = format!("{id} ({})", human::state_words(&s.state));
             match progress(s, *wanted, all, clock) {
                 Progress::Done => {}
                 Progress::Going(time) => {
-                    left.push(format!("{id} ({})", human::state_words(&s.state)));
+                    left.push(words.clone());
+                    missing.push(words);
                     recheck = match (recheck, time) {
                         (Some(a), Some(b)) => Some(Duration::min(a, b)),
                         (a, b) => a.or(b),
                     };
                 }
-                Progress::Failed(why) => failed.push((id.clone(), why)),
+                Progress::Failed(why) => {
+                    missing.push(words);
+                    failed.push((id.clone(), why));
+                }
             }
         }
         // Whoever waits for several wants to hear of all: a failure ends the wait when nothing else is on its way.
         match (left.is_empty(), failed.is_empty()) {
-            (false, _) => Sum::Going { left, recheck },
+            (false, _) => Sum::Going { left, missing, recheck },
             (true, true) => Sum::Done,
             (true, false) => Sum::Failed(failed),
         }
@@ -292,9 +303,9 @@ impl Wait {
         }
     }
 
-    fn too_late(&self, left: &[String]) -> Failure {
+    fn too_late(&self, missing: &[String]) -> Failure {
         let after = self.timeout.map(rough).unwrap_or_default();
-        Failure::timed_out(format!("after {after} this is not done: {}", left.join(", ")))
+        Failure::timed_out(format!("after {after} this is not done: {}", missing.join(", ")))
             .hint("it goes on in the background; keepwell status shows how it goes")
     }
 
@@ -364,12 +375,32 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_attempt_ends_an_operators_wait_and_not_a_scripts() {
+    fn a_failed_attempt_ends_the_wait() {
         let s = Status { next_attempt: Some("2026-01-31T14:00:02Z".into()), ..status("a", "backing_off") };
         let why = "exit code 3 after 0.2 s; next attempt in 2 s".to_owned();
-        assert_eq!(one(&s, Wanted::Up), Progress::Failed(why));
-        assert_eq!(one(&s, Wanted::UpAtLast), Progress::Going(None));
-        assert!(matches!(one(&status("a", "crash_looping"), Wanted::UpAtLast), Progress::Failed(_)));
+        for wanted in [Wanted::Up, Wanted::UpTogether] {
+            assert_eq!(one(&s, wanted), Progress::Failed(why.clone()));
+            assert!(matches!(one(&status("a", "crash_looping"), wanted), Progress::Failed(_)));
+        }
+    }
+
+    #[test]
+    fn a_held_instance_is_resumed_by_its_own_name() {
+        let held = Status { instance: 2, ..status("a", "paused") };
+        let why = "it is held; keepwell resume a@2 lets it go on".to_owned();
+        assert_eq!(one(&held, Wanted::Up), Progress::Failed(why));
+    }
+
+    #[test]
+    fn what_waits_for_the_next_attempt_of_another_holds_up_only_a_start() {
+        let blockers = vec![Blocker { service: "a".into(), text: "a is backing off".into() }];
+        let all = [Status { blockers, ..status("b", "waiting") }, status("a", "backing_off")];
+        let clock = Clock::fixed(NOW);
+        assert_eq!(progress(&all[0], Wanted::Up, &all, &clock), Progress::Going(None));
+        let why = "it waits: a is backing off".to_owned();
+        assert_eq!(progress(&all[0], Wanted::UpTogether, &all, &clock), Progress::Failed(why));
+        let both = wait(&[("a", Wanted::UpTogether), ("b", Wanted::UpTogether)]);
+        assert!(matches!(both.sum(&all, &clock), Sum::Failed(f) if f.len() == 2));
     }
 
     #[test]
@@ -411,12 +442,16 @@ mod tests {
         let wait = wait(&[("a", Wanted::Up), ("b", Wanted::Up), ("gone", Wanted::Down)]);
         let clock = Clock::fixed(NOW);
         let all = [status("a", "gave_up"), status("b", "starting")];
-        assert_eq!(wait.sum(&all, &clock), Sum::Going { left: vec!["b (starting)".into()], recheck: None });
+        let missing = vec!["a (gave up)".to_owned(), "b (starting)".to_owned()];
+        let going = Sum::Going { left: vec!["b (starting)".into()], missing: missing.clone(), recheck: None };
+        assert_eq!(wait.sum(&all, &clock), going);
+        let late = wait.too_late(&missing);
+        assert_eq!(late.text, "after 5 s this is not done: a (gave up), b (starting)");
+        assert_eq!(late.code, exit::TIMED_OUT);
         let all = [status("a", "gave_up"), status("b", "ready")];
         let failed = wait.ended(wait.sum(&all, &clock)).unwrap_err();
         assert_eq!(failed.text, "a is not up: exit code 3 after 0.2 s");
         assert_eq!((failed.code, failed.hint.as_deref()), (exit::FAILED, Some("keepwell explain a")));
-        assert_eq!(wait.too_late(&["b".into()]).code, exit::TIMED_OUT);
     }
 
     #[test]

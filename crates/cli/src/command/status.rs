@@ -11,6 +11,7 @@ use crate::failure::Result;
 use crate::follow::{Changes, News};
 use crate::guardian::Guardian;
 use crate::locate::Target;
+use crate::output::status::Detail;
 use crate::output::{self, json, status};
 use crate::time::Clock;
 
@@ -23,7 +24,7 @@ use crate::time::Clock;
   keepwell status --check          # for monitoring: one line, exit 0 or 1
   keepwell status --json")]
 pub(crate) struct StatusArgs {
-    /// Names, or single instances like web@2; without any: all
+    /// Names, or single instances like web@2, with how they and their limits are held; without any: all
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     /// Show it anew at every change
@@ -63,8 +64,13 @@ impl StatusArgs {
     fn frame(&self, all: &[Status], cx: &Context) -> Result<String> {
         match self.json {
             true => json::document(&all),
-            false => Ok(status::status(all, &Clock::real(), &cx.look())),
+            false => Ok(status::status(all, self.detail(), &Clock::real(), &cx.look())),
         }
+    }
+
+    /// Who names services wants to know them closer.
+    fn detail(&self) -> Detail {
+        if self.services.is_empty() { Detail::Brief } else { Detail::Full }
     }
 
     async fn watch(&self, guardian: &Guardian, cx: &Context) -> Result<i32> {

@@ -2,13 +2,22 @@
 
 use keepwell_sdk::wire::Status;
 
-use super::human::{Health, count, health, state_text, state_words};
+use super::human::{Health, count, health, pad, state_text, state_words};
 use super::table::{Cell, Column, render};
 use super::{Look, Paint};
 use crate::time::{Clock, rough};
 
-/// The table and what to do next.
-pub(crate) fn status(all: &[Status], clock: &Clock, look: &Look) -> String {
+/// How much is said of how trees and limits are held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Detail {
+    /// One line, and only where trees are held by less than the best.
+    Brief,
+    /// Of each instance, with its limits.
+    Full,
+}
+
+/// The table, how the services are held, and what to do next.
+pub(crate) fn status(all: &[Status], detail: Detail, clock: &Clock, look: &Look) -> String {
     if all.is_empty() {
         return "there are no services\n".to_owned();
     }
@@ -24,7 +33,37 @@ pub(crate) fn status(all: &[Status], clock: &Clock, look: &Look) -> String {
         column("NEXT", 0, true),
     ];
     let rows: Vec<Vec<Cell>> = all.iter().map(|s| row(s, clock, look)).collect();
-    render(&columns, &rows, look) + &footer(all, look)
+    let table = render(&columns, &rows, look);
+    match detail {
+        Detail::Brief => table + &footer(all, look) + by_mark(all),
+        Detail::Full => table + &held(all, look) + &footer(all, look),
+    }
+}
+
+/// What holds each tree and each of its limits.
+fn held(all: &[Status], look: &Look) -> String {
+    let width = all.iter().map(|s| s.id().chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for s in all {
+        let containment = match s.containment.as_str() {
+            "" => continue,
+            "mark" => "held by descent and mark: no writable cgroup".to_owned(),
+            "job" => "held by a job object".to_owned(),
+            other => format!("held by {other}"),
+        };
+        let lines = std::iter::once(containment.as_str()).chain(s.limits.iter().map(String::as_str));
+        for (label, line) in std::iter::once(s.id()).chain(std::iter::repeat(String::new())).zip(lines) {
+            text += &format!("{}  {}\n", pad(&label, width), look.text(line));
+        }
+    }
+    text
+}
+
+fn by_mark(all: &[Status]) -> &'static str {
+    match all.iter().any(|s| s.containment == "mark") {
+        true => "trees are held by descent and mark: no writable cgroup (keepwell info)\n",
+        false => "",
+    }
 }
 
 fn row(s: &Status, clock: &Clock, look: &Look) -> Vec<Cell> {
@@ -56,11 +95,13 @@ fn next(s: &Status, clock: &Clock) -> String {
         "waiting" | "degraded" if !blockers.is_empty() => blockers.join("; "),
         "paused" => match (&s.hold, due) {
             (_, Some(due)) => due,
-            (Some(hold), None) => format!("{hold} until keepwell resume {}", s.name),
+            (Some(hold), None) => format!("{hold} until keepwell resume {}", s.id()),
             (None, None) => String::new(),
         },
+        "stopped" if !s.enabled => {
+            stopped().unwrap_or_else(|| format!("disabled; keepwell enable {}", s.name))
+        }
         "stopped" if !s.desired_up => stopped().unwrap_or_default(),
-        "stopped" if !s.enabled => "disabled".to_owned(),
         "gave_up" => s.reason.clone(),
         _ => due.or_else(|| s.status_text.clone()).unwrap_or_default(),
     }
@@ -157,7 +198,7 @@ pub(crate) mod tests {
     }
 
     fn shown(all: &[Status], look: &Look) -> String {
-        status(all, &Clock::fixed(NOW), look)
+        status(all, Detail::Brief, &Clock::fixed(NOW), look)
     }
 
     #[test]
@@ -214,16 +255,40 @@ pub(crate) mod tests {
         };
         let paused = Status {
             name: "db".into(),
+            instance: 2,
             state: "paused".into(),
             hold: Some("frozen".into()),
             ..Status::default()
         };
-        insta::assert_snapshot!(shown(&[stopped, paused], &Look::SIGNS), @r"
+        let disabled = Status { name: "report".into(), state: "stopped".into(), ..Status::default() };
+        insta::assert_snapshot!(shown(&[stopped, paused, disabled], &Look::SIGNS), @r"
         SERVICE  STATE      SINCE  PID  RESTARTS  NEXT
         web      ○ stopped  –      –    0         stays stopped; anna stopped it
-        db       ‖ paused   –      –    0         frozen until keepwell resume db
-        1 of 2 is not well: keepwell explain db
+        db@2     ‖ paused   –      –    0         frozen until keepwell resume db@2
+        report   ○ stopped  –      –    0         disabled; keepwell enable report
+        1 of 3 is not well: keepwell explain db@2
         ");
+    }
+
+    #[test]
+    fn who_is_named_is_shown_with_what_holds_it() {
+        let [mut api, _, mut mailer] = <[Status; 3]>::try_from(three()).unwrap();
+        api.limits = vec!["memory: cgroup v1".into(), "cpu: cgroup v1".into()];
+        mailer.containment = "mark".into();
+        let all = [api, mailer];
+        insta::assert_snapshot!(status(&all, Detail::Full, &Clock::fixed(NOW), &Look::PLAIN), @r"
+        SERVICE   STATE            SINCE  PID   RESTARTS  CPU  MEM    NEXT
+        api       * ready          2 d    4121  0         1 %  84 MB
+        mailer@2  x crash-looping  4 min  -     6         -    -      restart 14:07:11 (in 3 min)
+        api       held by cgroup
+                  memory: cgroup v1
+                  cpu: cgroup v1
+        mailer@2  held by descent and mark: no writable cgroup
+        1 of 2 is not well: keepwell explain mailer@2
+        ");
+        let told = "trees are held by descent and mark: no writable cgroup (keepwell info)\n";
+        assert!(shown(&all, &Look::PLAIN).ends_with(told));
+        assert!(!shown(&all[..1], &Look::PLAIN).contains("held by"));
     }
 
     #[test]
