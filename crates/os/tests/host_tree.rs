@@ -120,6 +120,23 @@ fn limits_are_held_by_what_there_is_and_said() {
             "tasks: processes of its user (cgroup v2 is not mounted)",
         ]
     );
+    assert_eq!(
+        root.mechanisms(),
+        [
+            "trees: descent and mark (cgroup v2 is not mounted)",
+            "limits: resource limits (cgroup v2 is not mounted)",
+        ]
+    );
+    // Hierarchies that are there and may not be written hold nothing; a folder without `cgroup.procs` stands for them.
+    let there = tempfile::tempdir().unwrap();
+    let closed = Some(there.path().to_owned());
+    let layout = Layout { unified: closed.clone(), memory: closed, ..Layout::default() };
+    let told = TreeRoot::with_layout(&name, layout).mechanisms();
+    let why = format!("open {}/cgroup.procs: no such file or directory", there.path().display());
+    assert_eq!(
+        told,
+        [format!("trees: descent and mark ({why})"), format!("limits: resource limits ({why})")]
+    );
     // What this host has.
     let mut root = TreeRoot::open(&name);
     let held = root.make("web", &limits).unwrap();

@@ -56,7 +56,8 @@ impl Engine {
         let mut loaded = match result {
             Ok(l) => l,
             Err(diagnostics) => {
-                let text = diagnostics.render(false, false);
+                // It is read wherever it is shown: on any screen, and in logs.
+                let text = diagnostics.render(false, true);
                 if !dry_run {
                     self.emit(now, None, EventKind::ConfigRejected { text: text.clone() });
                 }
@@ -124,5 +125,42 @@ impl Engine {
 /// `restart.max_delay 60s → 2m, env.PORT changed`.
 fn why(changes: &[Change], id: &ServiceId) -> String {
     let of = changes.iter().filter(|c| *c.service == *id.name);
-    of.map(|c| format!("{} {} → {}", c.key, c.old, c.new)).collect::<Vec<_>>().join(", ")
+    of.map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Two hidden values tell nothing but that they differ.
+fn one(Change { key, old, new, .. }: &Change) -> String {
+    const HIDDEN: &str = "(hidden)";
+    match (old == HIDDEN, new == HIDDEN) {
+        (true, true) => format!("{key} changed"),
+        (false, true) => format!("{key} set"),
+        (true, false) => format!("{key} removed"),
+        (false, false) => format!("{key} {old} → {new}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keepwell_config::Class;
+
+    #[test]
+    fn what_differs_is_told_without_secrets() {
+        let change = |service: &str, key: &str, old: &str, new: &str| Change {
+            service: service.into(),
+            key: key.into(),
+            old: old.into(),
+            new: new.into(),
+            class: Class::Restart,
+        };
+        let changes = [
+            change("web", "restart.max_delay", "60s", "2m"),
+            change("web", "env.PORT", "(hidden)", "(hidden)"),
+            change("web", "env.NEW", "(none)", "(hidden)"),
+            change("web", "env.OLD", "(hidden)", "(none)"),
+            change("db", "cwd", "/a", "/b"),
+        ];
+        let told = why(&changes, &ServiceId::new("web", 1));
+        assert_eq!(told, "restart.max_delay 60s → 2m, env.PORT changed, env.NEW set, env.OLD removed");
+    }
 }

@@ -244,7 +244,7 @@ impl Spawner {
     pub fn mechanisms(&self) -> Vec<String> {
         let means = self.means;
         let make = match (means.clone3, means.clone, means.into_cgroup) {
-            (true, _, true) => "clone3, born in its cgroup",
+            (true, _, true) => "clone3, into a cgroup where there is one",
             (true, _, false) => "clone3",
             (false, true, _) => "clone",
             (false, false, _) => "fork",

@@ -69,7 +69,7 @@ pub struct Usage {
 
 /// A control group that could not be made or limited.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} {}: {source}", .path.display())]
+#[error("{step} {}: {}", .path.display(), words(.source))]
 pub struct TreeError {
     /// `create`, `open`, `limit`.
     pub step: &'static str,
@@ -138,12 +138,13 @@ impl TreeRoot {
             (Some(path), _) => format!("trees: cgroup v2, {}", path.display()),
             (None, why) => format!("trees: descent and mark ({})", why.as_deref().unwrap_or("no cgroup")),
         };
-        let v1 = CONTROLLERS.into_iter().filter(|c| self.v1(c).is_some()).collect::<Vec<_>>().join(", ");
-        let limits = match &self.controllers {
-            Some(Ok(())) => Some("limits: cgroup v2".to_owned()),
-            Some(Err(_)) | None if !v1.is_empty() => Some(format!("limits: cgroup v1 ({v1})")),
-            Some(Err(why)) => Some(format!("limits: resource limits ({why})")),
-            None => None,
+        let v1 = CONTROLLERS.into_iter().filter(|c| self.may_use_v1(c)).collect::<Vec<_>>().join(", ");
+        let limits = match (&self.controllers, &self.why_not) {
+            (Some(Ok(())), _) => Some("limits: cgroup v2".to_owned()),
+            (Some(Err(_)) | None, _) if !v1.is_empty() => Some(format!("limits: cgroup v1 ({v1})")),
+            // The first reason is the one that a user can do something about.
+            (_, Some(why)) | (Some(Err(why)), None) => Some(format!("limits: resource limits ({why})")),
+            (None, None) => None,
         };
         [Some(trees), limits].into_iter().flatten().collect()
     }
@@ -282,6 +283,13 @@ impl TreeRoot {
         Some(own.as_ref()?.join(root_name(&self.guardian)))
     }
 
+    /// Whether limits can be held there; asked without making anything.
+    fn may_use_v1(&self, controller: &str) -> bool {
+        let Some(root) = self.v1(controller) else { return false };
+        let own = root.parent().map(|own| own.join("cgroup.procs"));
+        own.is_some_and(|procs| fs::File::options().write(true).open(procs).is_ok())
+    }
+
     /// Takes back what an earlier configuration limited and this one does not, where there is something to take back.
     fn lift(&self, name: &str, limits: &Limits, fresh: bool) {
         // Most guardians limit nothing, and a start of a thousand services looks for a thousand times these files.
@@ -369,7 +377,7 @@ impl TreeRoot {
                 for controller in &usable {
                     let file = dir.join("cgroup.subtree_control");
                     fs::write(&file, format!("+{controller}"))
-                        .map_err(|e| format!("{}: {e}", file.display()))?;
+                        .map_err(|e| format!("{}: {}", file.display(), words(&e)))?;
                 }
             }
             Ok(())
@@ -410,6 +418,12 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), TreeError> {
     fs::write(path, text).map_err(|e| error("limit", path, e))
 }
 
+/// The system's words without its number.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
 fn error(step: &'static str, path: &Path, source: io::Error) -> TreeError {
     TreeError { step, path: path.to_owned(), source }
 }
@@ -426,7 +440,7 @@ fn move_own_processes(own: &Path, leaf: &Path) -> Result<(), String> {
     make(leaf).map_err(|e| e.to_string())?;
     for pid in pids {
         fs::write(leaf.join("cgroup.procs"), pid.to_string())
-            .map_err(|e| format!("move process {pid}: {e}"))?;
+            .map_err(|e| format!("move process {pid}: {}", words(&e)))?;
     }
     Ok(())
 }
