@@ -217,6 +217,7 @@ impl Engine {
 
     /// What must stand before the main process runs: its limits as they are now, its notify socket, its readiness line.
     pub(super) fn before_main(&mut self, id: &ServiceId, slot: u32, run: RunId) {
+        self.log.run_started(slot);
         let Ok(resolved) = self.resolve(id) else { return };
         match &resolved.ready {
             ResolvedReady::Notify => self.listen_notify(id, slot, run),

@@ -1,5 +1,6 @@
 //! Follows logs as they grow: a task that sleeps until the writer has written, and then reads the files.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keepwell_core::Wall;
@@ -84,19 +85,25 @@ fn begin(
     since: Option<Wall>,
 ) -> (Vec<Following>, Vec<LogLine>) {
     let limit = if lines.is_some() { TAIL_LIMIT / readers.len().max(1) as u64 } else { u64::MAX };
-    let mut found: Vec<Timed> = Vec::new();
+    let mut found: BTreeMap<usize, Vec<Timed>> = BTreeMap::new();
     let mut following = Vec::new();
-    let (mut counted, mut bytes) = (0, 0);
+    let mut bytes = 0;
     for (place, mut reader, end) in readers {
+        let found = found.entry(place).or_default();
+        let mut counted = found.len();
         reader.go_back(end, lines, since, limit);
-        while bytes < TAIL_LIMIT && reader.step(Some(end), &mut found) == Step::Read {
+        while bytes < TAIL_LIMIT && reader.step(Some(end), found) == Step::Read {
             bytes += found[counted..].iter().map(|(_, l)| l.line.len() as u64 + 1).sum::<u64>();
             counted = found.len();
         }
         reader.go_live();
         following.push(Following { place, reader, finished: false });
     }
-    (following, read::in_order(found))
+    let found = found.into_values().flat_map(|of_slot| match lines {
+        Some(lines) => read::last_of(of_slot, lines),
+        None => of_slot,
+    });
+    (following, read::in_order(found.collect()))
 }
 
 /// Each of `busy` reads one piece. Gives those that have more.

@@ -41,6 +41,7 @@ pub(super) enum Ask {
     Prepend { slot: u32, stream: u8, bytes: Vec<u8>, dropped: u64 },
     Flush { slot: u32, done: oneshot::Sender<()> },
     Settle { done: SyncSender<()> },
+    Mark { slot: u32, begin: [u64; 2] },
     Watch { slot: u32, watch: Box<LineWatch> },
     Unwatch { run: RunId },
 }
@@ -49,7 +50,7 @@ impl Ask {
     /// Those that come with every run.
     pub(super) fn may_be_dropped(&self) -> bool {
         match self {
-            Ask::Flush { .. } | Ask::Watch { .. } => true,
+            Ask::Flush { .. } | Ask::Mark { .. } | Ask::Watch { .. } => true,
             Ask::Open { .. }
             | Ask::Change { .. }
             | Ask::Close { .. }
@@ -123,6 +124,8 @@ impl Hub {
                 self.answer();
             }
             if self.inbox.is_closed() {
+                // What was asked while the rest was answered.
+                self.answer();
                 return;
             }
             for wake in &wakes {
@@ -156,6 +159,7 @@ impl Hub {
                 Ask::Settle { done } => {
                     let _ = done.try_send(());
                 }
+                Ask::Mark { slot, begin } => self.mark(slot, begin),
                 Ask::Watch { slot, watch } => self.watches.entry(slot).or_default().push(*watch),
                 Ask::Unwatch { run } => self.forget_watches(|w| w.run == run),
             }
@@ -195,6 +199,8 @@ impl Hub {
         let shared: Vec<_> = files.into_iter().map(|f| Arc::new(SinkShared::new(f, spec.keep))).collect();
         let mut sinks: Vec<Sink> =
             shared.iter().map(|s| Sink::open(number, Arc::clone(s), spec.rotate_size, tools)).collect();
+        // What is in these files already is nobody's here.
+        sinks.iter_mut().for_each(|s| s.mark(0));
         *lock(&slot.shared.sinks) = shared;
         // What the old file did not take goes into the new one.
         let last = sinks.len() - 1;
@@ -241,10 +247,16 @@ impl Hub {
     /// All that is in the slot's pipes now.
     fn drain(&mut self, number: u32) {
         let Some(slot) = self.slots.get(&number) else { return };
+        let written = slot.shared.written();
+        self.drain_to(number, written);
+    }
+
+    /// All up to these positions in the slot's pipes.
+    fn drain_to(&mut self, number: u32, ends: [u64; 2]) {
+        let Some(slot) = self.slots.get(&number) else { return };
         let shared = Arc::clone(&slot.shared);
-        for (stream, source) in shared.sources.iter().enumerate() {
+        for (stream, (source, end)) in shared.sources.iter().zip(ends).enumerate() {
             let Some(source) = source else { continue };
-            let end = source.moved() + pipe::available(source.pipe.as_handle()).unwrap_or(0) as u64;
             while source.moved() < end {
                 match self.take(number, stream) {
                     Took::Moved(..) => {}
@@ -254,6 +266,20 @@ impl Hub {
         }
         shared.wake_followers();
         self.note_trouble(number);
+    }
+
+    /// A run begins at these positions in the slot's pipes.
+    fn mark(&mut self, number: u32, begin: [u64; 2]) {
+        self.drain_to(number, begin);
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        let last = slot.sinks.len() - 1;
+        for (place, sink) in slot.sinks.iter_mut().enumerate() {
+            // The run may have written already, and one file may be both pipes'.
+            let sources = slot.shared.sources.iter().zip(begin).enumerate();
+            let own = sources.filter(|(stream, _)| (*stream).min(last) == place);
+            let beyond = own.map(|(_, (s, begin))| s.as_ref().map_or(0, |s| s.moved().saturating_sub(begin)));
+            sink.mark(beyond.sum());
+        }
     }
 
     /// One pipe's turn.

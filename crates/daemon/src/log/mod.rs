@@ -18,7 +18,8 @@
 //! | `follow` | the same, and then whatever comes |
 //!
 //! A file is cut at the end of a line, and may pass its size by the rest of one; only a line longer than [`WINDOW`] is
-//! cut within. A file that somebody else moves away, removes or truncates is noticed within a second of activity.
+//! cut within. A file that somebody else moves away or removes is noticed within a second of activity and at each retry
+//! of a file that takes nothing; one that was truncated before the next write.
 
 mod await_line;
 mod follow;
@@ -156,6 +157,13 @@ impl LogHub {
         receiver.recv_timeout(at_most).is_ok()
     }
 
+    /// A run of this slot begins with the first byte that is written after this call, so it must be called before the main
+    /// process is started. What was written before are no last words of it.
+    pub fn run_started(&self, slot: u32) {
+        let Some(shared) = self.0.slot(slot) else { return };
+        self.0.ask(Ask::Mark { slot, begin: shared.written() });
+    }
+
     /// Tells, once, when a line of this slot's output matches, from the first byte that is written after this call. So it
     /// must be called before the process is started. The line may be in pieces of [`WINDOW`] if it is longer.
     pub fn watch_line(&self, slot: u32, run: RunId, pattern: Regex) {
@@ -176,7 +184,7 @@ impl LogHub {
         self.tail_many(&[slot], lines, since)
     }
 
-    /// The same for several slots, `lines` of each, put in the order in which they were written, as far as the second
+    /// The same for several slots, `lines` of each in all its files, put in the order in which they were written, as far as the second
     /// tells.
     #[must_use]
     pub fn tail_many(&self, slots: &[u32], lines: Option<usize>, since: Option<Wall>) -> Vec<LogLine> {
@@ -184,11 +192,12 @@ impl LogHub {
         read::tail(&shared, lines, since, TAIL_LIMIT)
     }
 
-    /// The last `n` lines that a slot's processes wrote, without keepwell's notes.
+    /// The last `n` lines that a slot's processes wrote since [`LogHub::run_started`], without keepwell's notes. Where no
+    /// run was started since [`LogHub::open`], where one begins is not known, and they are the last of all.
     #[must_use]
     pub fn last_words(&self, slot: u32, n: usize) -> Vec<String> {
         let Some(shared) = self.0.slot(slot) else { return Vec::new() };
-        let lines = read::tail(&[shared], Some(n), None, 4 * WINDOW as u64);
+        let lines = read::of_last_run(&shared, n, 4 * WINDOW as u64);
         let mut words: Vec<String> = lines.into_iter().filter(|l| !l.note).map(|l| shorten(l.line)).collect();
         words.drain(..words.len().saturating_sub(n));
         words

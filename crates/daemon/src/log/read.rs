@@ -1,6 +1,7 @@
 //! From files to lines. A reader holds no lock while it reads, and so never slows the writer: it opens the file that it
 //! means under the lock that also covers renames, and knows by the generation when a file is complete.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,15 +44,59 @@ pub(super) fn tail(
     since: Option<Wall>,
     limit: u64,
 ) -> Vec<LogLine> {
-    let mut readers: Vec<(Reader, Position)> = slots.iter().flat_map(readers).collect();
+    let slots: Vec<Vec<(Reader, Position)>> = slots.iter().map(readers).collect();
+    let share = limit / slots.iter().map(Vec::len).sum::<usize>().max(1) as u64;
+    let mut all: Vec<Timed> = Vec::new();
+    for mut readers in slots {
+        for (reader, end) in &mut readers {
+            reader.go_back(*end, lines, since, share);
+        }
+        all.extend(read_all(readers, lines));
+    }
+    in_order(all)
+}
+
+/// See [`super::LogHub::last_words`].
+pub(super) fn of_last_run(slot: &Arc<SlotShared>, lines: usize, limit: u64) -> Vec<LogLine> {
+    let mut readers = readers(slot);
     let share = limit / readers.len().max(1) as u64;
-    let mut found: Vec<Timed> = Vec::new();
     for (reader, end) in &mut readers {
-        reader.go_back(*end, lines, since, share);
-        while reader.step(Some(*end), &mut found) == Step::Read {}
+        reader.go_back(*end, Some(lines), None, share);
+        reader.skip_earlier_runs(*end);
+    }
+    in_order(read_all(readers, Some(lines)))
+}
+
+/// What is before the ends of one slot's files, at most `lines` in all.
+fn read_all(readers: Vec<(Reader, Position)>, lines: Option<usize>) -> Vec<Timed> {
+    let mut found = Vec::new();
+    for (mut reader, end) in readers {
+        while reader.step(Some(end), &mut found) == Step::Read {}
         reader.give_rest(&mut found);
     }
-    in_order(found)
+    match lines {
+        Some(lines) => last_of(found, lines),
+        None => found,
+    }
+}
+
+/// The last `left` lines of one slot by their times; all pieces of a long line count as one.
+pub(super) fn last_of(mut found: Vec<Timed>, mut left: usize) -> Vec<Timed> {
+    found.sort_by_key(|(at, _)| *at);
+    // Whether the line is kept whose pieces come, by stream.
+    let mut keeps: BTreeMap<String, bool> = BTreeMap::new();
+    let mut kept = Vec::with_capacity(found.len());
+    for (at, line) in found.into_iter().rev() {
+        if !line.partial || !keeps.contains_key(&line.stream) {
+            keeps.insert(line.stream.clone(), left > 0);
+            left = left.saturating_sub(1);
+        }
+        if keeps.get(&line.stream) == Some(&true) {
+            kept.push((at, line));
+        }
+    }
+    kept.reverse();
+    kept
 }
 
 /// Puts lines of several services in the order of their times; lines of one keep theirs.
@@ -115,6 +160,13 @@ impl Reader {
         let by_lines = back(&self.sink, end, lines, limit);
         let by_time = since.map_or(by_lines, |since| first_since(&self.sink, end, since));
         self.at = by_lines.max(by_time).min(end);
+        self.line_at = self.at.offset;
+    }
+
+    /// Begins no earlier than the last run.
+    fn skip_earlier_runs(&mut self, end: Position) {
+        let mark = self.sink.state().mark;
+        self.at = mark.map_or(self.at, |mark| self.at.max(mark)).min(end);
         self.line_at = self.at.offset;
     }
 

@@ -42,7 +42,11 @@ pub(super) fn shift(shared: &SinkShared, keep: u32) -> io::Result<()> {
         }
     }
     if keep == 0 {
-        fs::remove_file(&shared.path)?;
+        match fs::remove_file(&shared.path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            // Somebody else was first.
+            Err(_) | Ok(()) => {}
+        }
         let _ = fs::remove_file(index::path_of(&shared.path));
     }
     // Left over from a time when more were kept.

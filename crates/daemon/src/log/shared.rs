@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::LogSpec;
 use super::hub::Ask;
+use super::read::Position;
 
 /// Locks; a thread that panicked under it left plain values.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -215,13 +216,16 @@ pub(super) struct SinkState {
     pub(super) keep: u32,
     /// Where generation 0 began for this service.
     pub(super) began: u64,
+    /// Where the last run begins whose beginning is known.
+    pub(super) mark: Option<Position>,
     /// Nothing is written here any more.
     pub(super) finished: bool,
 }
 
 impl SinkShared {
     pub(super) fn new(path: PathBuf, keep: u32) -> SinkShared {
-        SinkShared { path, state: Mutex::new(SinkState { generation: 0, keep, began: 0, finished: false }) }
+        let state = SinkState { generation: 0, keep, began: 0, mark: None, finished: false };
+        SinkShared { path, state: Mutex::new(state) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, SinkState> {

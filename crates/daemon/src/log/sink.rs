@@ -11,6 +11,7 @@ use keepwell_os::AsHandle;
 use keepwell_os::pipe::{self, SinkKind};
 
 use super::index::Index;
+use super::read::Position;
 use super::rotation;
 use super::shared::{SinkShared, SourceShared};
 use super::tools::{LARGEST_PIPE, Seen, Tools, show};
@@ -20,7 +21,7 @@ use super::{NOTE, RING, RINGS, WINDOW, in_words};
 const RETRY: Duration = Duration::from_secs(1);
 /// The same for one that cannot hold a log at all, where the time doubles up to this.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// How often it is asked whether the open file still is the one of that name, while there is output.
+/// How often it is asked whether the open file still is the one of its name, while there is output.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What one step did.
@@ -70,6 +71,8 @@ struct Trouble {
     why: String,
     retry_at: Mono,
     wait: Duration,
+    /// How much of the ring is another run's than the last.
+    others: Option<usize>,
 }
 
 impl Sink {
@@ -100,6 +103,25 @@ impl Sink {
         self.rotate_size = rotate_size;
         self.rotate_at = rotate_size;
         self.shared.state().keep = keep;
+    }
+
+    /// A run begins, `beyond` bytes ago.
+    pub(super) fn mark(&mut self, beyond: u64) {
+        let beyond_ring = match &mut self.trouble {
+            Some(trouble) => {
+                let ring = trouble.ring.len();
+                trouble.others = Some(ring.saturating_sub(usize::try_from(beyond).unwrap_or(ring)));
+                0
+            }
+            None => beyond,
+        };
+        self.place_mark(beyond_ring);
+    }
+
+    fn place_mark(&self, beyond: u64) {
+        let mut state = self.shared.state();
+        let generation = state.generation;
+        state.mark = Some(Position { generation, offset: self.offset.saturating_sub(beyond) });
     }
 
     /// When it wants to be revived.
@@ -262,6 +284,7 @@ impl Sink {
         self.offset = if kind == SinkKind::Regular { file.metadata()?.len() } else { 0 };
         self.file = Some(file);
         self.kind = kind;
+        self.copying = false;
         self.index.begin();
         Ok(())
     }
@@ -352,13 +375,16 @@ impl Sink {
     }
 
     fn write_kept(&mut self, trouble: &mut Trouble, tools: &mut Tools) -> io::Result<()> {
-        if self.file.is_none() {
-            self.open_file()?;
-        }
+        // Somebody who makes room may have removed or emptied this very file.
+        self.find_again()?;
         while !trouble.ring.is_empty() {
             let n = self.write_some(&trouble.ring, tools)?;
             trouble.ring.drain(..n);
             tools.rings -= n;
+            if let Some(others) = trouble.others {
+                trouble.others = others.checked_sub(n);
+                self.place_mark(n.saturating_sub(others) as u64);
+            }
             if let Some(again) = self.trouble.take() {
                 return Err(io::Error::other(again.why));
             }
@@ -377,21 +403,53 @@ impl Sink {
         format!("{begin}{NOTE}{dropped} bytes of output were dropped here: {why}\n").into_bytes()
     }
 
-    /// Once a second, while there is output: is the file of this name still ours, and as long as we left it?
+    /// Is the file still as long as we left it? And once a second, while there is output: is it still the one of its
+    /// name?
     fn look(&mut self, tools: &mut Tools) {
         if tools.now < self.looked + LOOK {
+            self.follow_end();
             return;
         }
         self.looked = tools.now;
-        let Some(file) = &self.file else { return };
-        if !pipe::is_same_file(file, &self.shared.path) {
-            self.file = None;
-            self.shared.state().generation += 1;
-            if let Err(e) = self.open_file() {
-                self.enter(&e, tools);
-            }
-        } else if let (Ok(found), SinkKind::Regular) = (file.metadata(), self.kind) {
-            self.offset = self.offset.min(found.len());
+        if let Err(e) = self.find_again() {
+            self.enter(&e, tools);
+        }
+    }
+
+    /// Lets go of a file that no longer has the name, and goes on at the end of the one that has it.
+    fn find_again(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else { return self.open_file() };
+        if pipe::is_same_file(file, &self.shared.path) {
+            self.follow_end();
+            return Ok(());
+        }
+        // Before the next is opened: a full disk may need the room of this one for that.
+        self.file = None;
+        self.offset = 0;
+        self.rotate_at = self.rotate_size;
+        self.shared.state().generation += 1;
+        let opened = self.open_file();
+        // What the run has written so far went with the file.
+        if self.shared.state().mark.is_some() {
+            self.place_mark(0);
+        }
+        opened
+    }
+
+    /// Where somebody made the file shorter, what comes follows what is left; else a hole of NULs would be between them.
+    fn follow_end(&mut self) {
+        let (Some(file), SinkKind::Regular) = (&self.file, self.kind) else { return };
+        let Some(length) = file.metadata().ok().map(|m| m.len()).filter(|length| *length < self.offset)
+        else {
+            return;
+        };
+        self.offset = length;
+        self.rotate_at = self.rotate_size;
+        self.index.begin();
+        let mut state = self.shared.state();
+        let generation = state.generation;
+        if let Some(mark) = state.mark.as_mut().filter(|m| m.generation == generation) {
+            mark.offset = mark.offset.min(length);
         }
     }
 
@@ -425,7 +483,8 @@ impl Sink {
             self.shared.path.display()
         );
         tools.tell(self.slot, Level::Warn, text);
-        let mut trouble = Trouble { ring: Vec::new(), dropped: 0, why, retry_at: tools.now, wait: RETRY };
+        let mut trouble =
+            Trouble { ring: Vec::new(), dropped: 0, why, retry_at: tools.now, wait: RETRY, others: None };
         trouble.again(error, tools.now);
         self.trouble = Some(Box::new(trouble));
     }

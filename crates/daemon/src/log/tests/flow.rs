@@ -223,6 +223,23 @@ fn a_file_that_somebody_takes_away_is_begun_again() {
 }
 
 #[test]
+fn a_file_that_is_emptied_between_two_lines_has_no_hole() {
+    let bench = Bench::new();
+    let (mut write, _held) = bench.open(1, bench.spec("web.log", 0, 0));
+    let path = bench.path("web.log");
+    for n in 0..50 {
+        writeln!(write, "before {n}").unwrap();
+        bench.flush(1);
+        bench.hub().run_started(1);
+        File::create(&path).unwrap();
+        writeln!(write, "after {n}").unwrap();
+        bench.flush(1);
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("after {n}\n"));
+        assert_eq!(bench.hub().last_words(1, 5), [format!("after {n}")]);
+    }
+}
+
+#[test]
 fn what_is_idle_makes_no_wake_ups() {
     let bench = Bench::new();
     let writers: Vec<_> = (0..100).map(|n| bench.open(n, bench.spec(&format!("{n}.log"), 0, 0))).collect();

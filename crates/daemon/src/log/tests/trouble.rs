@@ -22,8 +22,6 @@ fn a_full_disk_keeps_then_counts_and_never_blocks() {
     write.write_all(&text).unwrap();
     bench.flush(1);
     told(&bench.news, "No space left on device; it is kept in memory");
-    fs::remove_file(&path).unwrap();
-    // The open file still is /dev/full; a slot that is opened anew finds the real one.
     bench.hub().change(1, bench.spec("real.log", 0, 0));
     bench.flush(1);
     write.write_all(b"and on\n").unwrap();
@@ -106,6 +104,61 @@ fn what_did_not_fit_into_the_ring_is_counted_exactly() {
     assert_eq!(kept + count, text.len(), "{rest}");
     assert!(kept >= RING && rest.ends_with("\non\n"));
     assert_eq!(bench.news.told()[1].0, Level::Warn);
+}
+
+/// What was removed must be let go of, or its room would never come back.
+#[test]
+fn a_log_that_is_removed_from_a_full_disk_makes_room() {
+    let bench = Bench::new();
+    let Some(small) = Small::mount(bench.path("small"), "1m") else { return };
+    let (mut write, _held) = bench.open(1, bench.spec("small/web.log", 0, 0));
+    let text = numbered(0, 20_000);
+    write.write_all(&text).unwrap();
+    bench.flush(1);
+    told(&bench.news, "No space left");
+    let before = fs::read(small.0.join("web.log")).unwrap();
+    fs::remove_file(small.0.join("web.log")).unwrap();
+    told(&bench.news, "nothing was lost");
+    write.write_all(b"on\n").unwrap();
+    bench.flush(1);
+    let after = whole(&small.0.join("web.log"));
+    assert!(before.len() > 500_000 && after.ends_with(b"\non\n"));
+    assert_numbered(&[&before, &after[..after.len() - 3]].concat(), 0, 20_000);
+}
+
+#[test]
+fn a_log_that_is_emptied_on_a_full_disk_goes_on_at_its_new_end() {
+    let bench = Bench::new();
+    let Some(small) = Small::mount(bench.path("small"), "1m") else { return };
+    let (mut write, _held) = bench.open(1, bench.spec("small/web.log", 0, 0));
+    write.write_all(&numbered(0, 20_000)).unwrap();
+    bench.flush(1);
+    told(&bench.news, "No space left");
+    let before = fs::read(small.0.join("web.log")).unwrap();
+    File::create(small.0.join("web.log")).unwrap();
+    told(&bench.news, "nothing was lost");
+    bench.flush(1);
+    assert_numbered(&[before, whole(&small.0.join("web.log"))].concat(), 0, 20_000);
+}
+
+/// The same where no file system can be mounted.
+#[test]
+fn a_retry_finds_what_has_the_name_now() {
+    let bench = Bench::new();
+    let path = bench.path("web.log");
+    symlink("/dev/full", &path).unwrap();
+    let (mut write, _held) = bench.open(1, bench.spec("web.log", 0, 0));
+    write.write_all(b"of the first\n").unwrap();
+    bench.flush(1);
+    bench.hub().run_started(1);
+    write.write_all(b"of the second\n").unwrap();
+    bench.flush(1);
+    told(&bench.news, "No space left");
+    assert!(bench.hub().last_words(1, 9).is_empty());
+    fs::remove_file(&path).unwrap();
+    told(&bench.news, "nothing was lost");
+    assert_eq!(whole(&path), b"of the first\nof the second\n");
+    assert_eq!(bench.hub().last_words(1, 9), ["of the second"]);
 }
 
 #[test]

@@ -107,6 +107,75 @@ fn last_words_are_the_process_s_own() {
     assert!(last.ends_with(" …"));
 }
 
+#[test]
+fn last_words_are_of_the_last_run_alone() {
+    let bench = Bench::new();
+    let (mut write, _held) = bench.open(1, bench.spec("web.log", 100, 50));
+    write.write_all(b"older\nwithout end").unwrap();
+    bench.hub().run_started(1);
+    bench.flush(1);
+    assert!(bench.hub().last_words(1, 5).is_empty());
+    // What the run writes before the mark is set may be moved together with what was before it.
+    for n in 0..100 {
+        write.write_all(b"of the one before\n").unwrap();
+        bench.hub().run_started(1);
+        writeln!(write, "of run {n}").unwrap();
+        bench.flush(1);
+        assert_eq!(bench.hub().last_words(1, 5), [format!("of run {n}")]);
+    }
+    for n in 0..30 {
+        writeln!(write, "line {n} of a run that rotates").unwrap();
+    }
+    bench.flush(1);
+    assert_eq!(bench.hub().last_words(1, 100).len(), 31);
+    bench.hub().run_started(1);
+    bench.flush(1);
+    assert!(bench.hub().last_words(1, 5).is_empty());
+    assert_eq!(bench.hub().tail(1, Some(1), None)[0].line, "line 29 of a run that rotates");
+    bench.hub().change(1, bench.spec("older.log", 0, 0));
+    bench.flush(1);
+    assert!(bench.hub().last_words(1, 5).is_empty());
+}
+
+#[test]
+fn two_files_give_so_many_lines_in_all() {
+    let bench = Bench::new();
+    let (out, write) = pipe::pipe().unwrap();
+    let (err, write_err) = pipe::pipe().unwrap();
+    let spec = LogSpec { error_file: Some(bench.path("web.err")), ..bench.spec("web.log", 0, 0) };
+    bench.hub().open(1, "web".to_owned(), spec, out, Some(err));
+    let (mut write, mut write_err) = (File::from(write), File::from(write_err));
+    let long = "x".repeat(100_000);
+    writeln!(write, "o1\no2\no3").unwrap();
+    bench.flush(1);
+    thread::sleep(Duration::from_millis(1100));
+    writeln!(write_err, "e1\ne2\n{long}").unwrap();
+    bench.flush(1);
+    thread::sleep(Duration::from_millis(1100));
+    writeln!(write, "o4").unwrap();
+    bench.flush(1);
+    let hub = bench.hub();
+    let begins = |lines: &[keepwell_sdk::wire::LogLine]| -> Vec<String> {
+        lines.iter().map(|l| l.line.chars().take(2).collect()).collect()
+    };
+    let all = ["o1", "o2", "o3", "e1", "e2", "xx", "xx", "o4"];
+    assert_eq!(begins(&hub.tail(1, None, None)), all);
+    for (lines, from) in [(1, 7), (2, 5), (3, 4), (4, 3), (5, 2), (7, 0), (9, 0)] {
+        assert_eq!(begins(&hub.tail(1, Some(lines), None)), all[from..], "{lines}");
+    }
+    assert!(hub.tail(1, Some(0), None).is_empty());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut followed = Vec::new();
+    runtime.block_on(async {
+        let mut lines = hub.follow(vec![1], Some(3), None);
+        bench.hub().close(1);
+        while let Some(line) = lines.recv().await {
+            followed.push(line);
+        }
+    });
+    assert_eq!(begins(&followed), all[4..]);
+}
+
 fn matched(bench: &Bench, run: u64) -> bool {
     bench.news.all().contains(&LogNews::Matched { run: RunId(run) })
 }
