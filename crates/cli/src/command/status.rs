@@ -51,7 +51,7 @@ impl StatusArgs {
         if self.watch {
             return self.watch(&guardian, cx).await;
         }
-        let all = guardian.services(&self.services).await?;
+        let all = guardian.services_and_usage(&self.services).await?;
         if self.check {
             let (line, well) = status::check(&all);
             output::print(&line)?;
@@ -78,7 +78,7 @@ impl StatusArgs {
         let on_terminal = cx.look().width.is_some();
         let mut last = String::new();
         loop {
-            let all = guardian.services(&self.services).await?;
+            let all = guardian.services_and_usage(&self.services).await?;
             let frame = if self.json { json::line(&all)? } else { self.frame(&all, cx)? };
             if on_terminal && !self.json {
                 output::print(&redraw(&frame))?;
