@@ -107,7 +107,7 @@ fn up(s: &Status, wanted: Wanted, all: &[Status], clock: &Clock) -> Progress {
         "gave_up" => Progress::Failed(because()),
         "paused" => Progress::Failed(format!("it is held; keepwell resume {} lets it go on", s.id())),
         "stopped" if !s.desired_up => Progress::Failed("it was stopped meanwhile".into()),
-        "waiting" => match hopeless(s, wanted, all) {
+        "waiting" => match hopeless(s, all) {
             Some(why) => Progress::Failed(why),
             None => Progress::Going(None),
         },
@@ -116,12 +116,12 @@ fn up(s: &Status, wanted: Wanted, all: &[Status], clock: &Clock) -> Progress {
 }
 
 /// Why a waiting service will not start soon: something it waits for does not come by itself, or only slowly.
-fn hopeless(s: &Status, wanted: Wanted, all: &[Status]) -> Option<String> {
+fn hopeless(s: &Status, all: &[Status]) -> Option<String> {
     let stuck = |o: &Status| match o.state.as_str() {
         "crash_looping" | "gave_up" | "paused" => true,
         "stopped" => !o.desired_up || !o.enabled,
         // The configuration has no cycles, so this ends.
-        "waiting" => o.id() != s.id() && hopeless(o, wanted, all).is_some(),
+        "waiting" => o.id() != s.id() && hopeless(o, all).is_some(),
         _ => false,
     };
     let named = |o: &Status, name: &str| o.name == name || o.id() == name;
