@@ -195,17 +195,30 @@ impl LinuxHost {
 
     /// The orphans that belong to a tree, by their mark, or by the session that its main process led.
     fn orphans_of(&mut self, tree: &TreeRef<'_>) -> Vec<u32> {
-        let orphans = self.orphans();
-        let guardian = &self.guardian;
-        let adopted = &mut self.adopted;
-        let mut of_tree = |pid: &u32| {
-            let (run, session) = *adopted.entry(*pid).or_insert_with(|| {
-                let run = process::mark(*pid).filter(|(g, _)| g == guardian).map(|(_, run)| run);
-                (run, process::look(*pid).map_or(0, |p| p.session))
-            });
-            run == Some(tree.run) || session == tree.main
+        self.orphans().into_iter().filter(|pid| self.belongs(*pid, tree) == Some(true)).collect()
+    }
+
+    /// Whether an orphan belongs to a tree. `None`: it is leaving, and can no longer be asked.
+    fn belongs(&mut self, pid: u32, tree: &TreeRef<'_>) -> Option<bool> {
+        let (run, session) = match self.adopted.get(&pid) {
+            Some(known) => *known,
+            None => {
+                let marked = process::mark(pid).filter(|(g, _)| *g == self.guardian);
+                let found = (marked.map(|(_, run)| run), process::look(pid).map_or(0, |p| p.session));
+                if found.0.is_none() && process::is_leaving(pid) {
+                    return (found.1 == tree.main).then_some(true);
+                }
+                self.adopted.insert(pid, found);
+                found
+            }
         };
-        orphans.into_iter().filter(|pid| of_tree(pid)).collect()
+        Some(run == Some(tree.run) || session == tree.main)
+    }
+
+    /// Whether a tree without a cgroup holds nothing any more. What an orphan that is leaving has started itself becomes
+    /// an orphan only when it is gone: until it is reaped, which is looked at again, it may be anybody's.
+    fn has_no_orphans(&mut self, tree: &TreeRef<'_>) -> bool {
+        self.orphans().into_iter().all(|pid| self.belongs(pid, tree) == Some(false))
     }
 
     /// All processes of a tree without a cgroup.
@@ -286,7 +299,7 @@ impl Host for LinuxHost {
     fn tree_is_empty(&mut self, tree: &TreeRef<'_>) -> bool {
         match tree.handle {
             Some(dir) => self.cgroup_is_empty(dir, tree.others),
-            None => !self.known.contains(&tree.main) && self.orphans_of(tree).is_empty(),
+            None => !self.known.contains(&tree.main) && self.has_no_orphans(tree),
         }
     }
 

@@ -47,6 +47,24 @@ fn parse_stat(pid: u32, text: &[u8]) -> Option<Process> {
     Some(Process { pid, parent, session, started, zombie: matches!(state, "Z" | "X") })
 }
 
+/// Whether a process is on its way out and no longer tells what it was (its memory goes before its children are given to
+/// another), or has ended and waits to be reaped. One whose first thread alone has ended still lives.
+#[must_use]
+pub fn is_leaving(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/stat")).is_ok_and(|text| stat_leaves(&text))
+}
+
+fn stat_leaves(text: &[u8]) -> bool {
+    /// `PF_EXITING` of the kernel's `sched.h`.
+    const EXITING: u32 = 4;
+    let Some(end) = text.iter().rposition(|b| *b == b')') else { return false };
+    let fields = text.get(end + 2..).and_then(|t| str::from_utf8(t).ok()).unwrap_or_default();
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let number = |at: usize| fields.get(at).and_then(|f| f.parse::<u32>().ok()).unwrap_or(0);
+    let over = matches!(fields.first(), Some(&("Z" | "X"))) || number(6) & EXITING != 0;
+    over && number(17) <= 1
+}
+
 /// All processes that can be seen from here.
 #[must_use]
 pub fn all() -> Vec<Process> {
@@ -198,6 +216,34 @@ mod tests {
         assert!(all().contains(&found));
         assert!(descends_from(me, found.parent) && descends_from(me, me));
         assert!(!descends_from(found.parent, me));
+    }
+
+    #[test]
+    fn who_leaves_is_told_from_who_stays() {
+        let stat = |state: &str, flags: u32, threads: u32| {
+            format!("42 (a) b) {state} 7 42 9 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0 12345 0 0")
+        };
+        for (state, flags, threads, leaves) in [
+            ("S", 0x40_0000, 1, false),
+            ("R", 0x40_0004, 1, true),
+            ("Z", 0x40_0004, 1, true),
+            ("Z", 0x40_0004, 3, false),
+            ("X", 0x40_0000, 0, true),
+        ] {
+            assert_eq!(
+                stat_leaves(stat(state, flags, threads).as_bytes()),
+                leaves,
+                "{state} {flags} {threads}"
+            );
+        }
+        assert!(!stat_leaves(b"") && !stat_leaves(b"42 (x)"));
+        assert!(!is_leaving(std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        while !is_leaving(child.id()) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!is_leaving(child.id()));
     }
 
     #[test]
