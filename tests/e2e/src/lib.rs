@@ -285,6 +285,12 @@ impl Guardian {
         wait_some("events", || self.get("/v1/events?limit=1000000"))
     }
 
+    /// Waits until this is so of the events: they are told after what they tell of, when the store has them.
+    #[track_caller]
+    pub fn wait_events(&self, what: &str, so: impl Fn(&[Event]) -> bool) -> Vec<Event> {
+        wait_some(what, || Some(self.events()).filter(|all| so(all)))
+    }
+
     /// Waits until this is so of all instances.
     #[track_caller]
     pub fn wait_for(&self, what: &str, so: impl FnMut(&[Status]) -> bool) -> Vec<Status> {

@@ -87,8 +87,10 @@ fn conditions_and_those_that_are_not_required() {
         "#,
     );
     g.wait_state("app", &["running", "degraded"]);
-    let order: Vec<_> =
-        g.events().into_iter().filter(|e| e.kind == "started").filter_map(|e| e.service).collect();
+    let told = g.wait_events("the start to be told", |all| {
+        all.iter().any(|e| e.kind == "started" && e.service.as_deref() == Some("app"))
+    });
+    let order: Vec<_> = told.into_iter().filter(|e| e.kind == "started").filter_map(|e| e.service).collect();
     let at = |name: &str| order.iter().position(|s| s == name);
     assert!(at("migrate") < at("app"), "{order:?}");
     let never = g.wait_state("never", &["waiting"]);

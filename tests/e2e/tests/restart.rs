@@ -12,7 +12,9 @@ fn a_crash_is_restarted_and_explained() {
     // It runs for 50 ms; keepwell's own clock starts when it hears of the start.
     assert!(exits.iter().all(|e| e.code == Some(3) && e.ran_for_ms >= 20 && !e.expected), "{exits:?}");
     g.cli(&["explain", "a"]).good().says(&["3"]);
-    let all = g.events();
+    let all = g.wait_events("two restarts among the events", |all| {
+        all.iter().filter(|e| e.kind == "started").count() >= 3
+    });
     let seqs: Vec<_> = all.iter().map(|e| e.seq).collect();
     assert!(seqs.windows(2).all(|w| w[1] == w[0] + 1), "events have gaps: {seqs:?}");
     for kind in ["started", "exited", "restart_scheduled", "state_changed"] {
@@ -150,6 +152,7 @@ fn a_oneshot_runs_once_an_up() {
     g.start(&[]);
     g.wait_answering();
     g.wait_state("once", &["completed"]);
+    wait_until("the second run to be told", || runs(&g) >= 2);
     assert_eq!(runs(&g), 2);
     g.end();
 }

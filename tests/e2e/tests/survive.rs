@@ -343,7 +343,7 @@ fn no_room_for_logs_blocks_nobody_and_is_told() {
     g.cli(&["start", "full"]).good();
     g.wait_file("small/full.log", "tick ");
     g.wait_file("small/full.log", "dropped");
-    assert!(g.events().iter().any(|e| e.text.contains("dropped")));
+    g.wait_events("the loss to be told", |all| all.iter().any(|e| e.text.contains("dropped")));
     g.end();
 }
 

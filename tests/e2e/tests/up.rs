@@ -30,6 +30,7 @@ fn positions(guardian: &Guardian, kind: &str) -> Vec<String> {
 fn services_start_in_the_order_of_dependencies_and_stop_in_reverse() {
     let mut g = Guardian::up(LAYERS);
     g.wait_for("all up", |all| all.iter().all(|s| ["ready", "running"].contains(&s.state.as_str())));
+    wait_until("three starts to be told", || positions(&g, "started").len() >= 3);
     assert_eq!(positions(&g, "started"), ["db", "api", "web"]);
     g.interrupt();
     assert_eq!(g.wait_exit(), 0);
