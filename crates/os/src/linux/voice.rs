@@ -29,7 +29,7 @@ impl Voice {
         Voice { own, waiting: Vec::new() }
     }
 
-    /// Says it now as far as there is room, the rest with the next words. What finds no room in [`KEPT`] is dropped.
+    /// Says it now as far as there is room, the rest with the next words. What finds no room in `KEPT` bytes is dropped.
     pub fn say(&mut self, text: &str) {
         if self.waiting.len() + text.len() <= KEPT {
             self.waiting.extend_from_slice(text.as_bytes());
