@@ -12,6 +12,8 @@ use crate::protocol::{MAX_FRAME, MAX_HANDLES, Report, Request};
 const HEADER: usize = 8;
 /// What `length` counts besides the body.
 const COUNTED: usize = 4;
+/// Room for bytes that is kept when all are read: what one `recv` asks for.
+const KEPT: usize = 64 << 10;
 
 /// Why a stream of frames cannot be read on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +105,31 @@ pub fn encode<M: Message>(message: &M, handles: usize, out: &mut Vec<u8>) -> boo
     true
 }
 
+/// Kind of a frame whose body is frames: all of them are taken in, or none.
+pub const TURN: u16 = 17;
+
+/// Makes room for the header of a turn whose frames are appended next.
+pub fn begin_turn(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0; HEADER]);
+}
+
+/// Completes the header of the turn that `out` is, and gives what is to be sent: nothing for a turn without frames, the
+/// frames one by one for a turn that is larger than a frame may be.
+pub fn end_turn(out: &mut [u8]) -> &[u8] {
+    let length = (out.len() + COUNTED).saturating_sub(HEADER);
+    if length <= COUNTED {
+        return &[];
+    }
+    match u32::try_from(length) {
+        Ok(fits) if length <= MAX_FRAME => {
+            out[..4].copy_from_slice(&fits.to_le_bytes());
+            out[4..6].copy_from_slice(&TURN.to_le_bytes());
+            out
+        }
+        Ok(_) | Err(_) => &out[HEADER..],
+    }
+}
+
 /// Puts a stream of bytes and descriptors together to messages.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -126,12 +153,35 @@ impl Decoder {
             }
             let rest = self.handles.split_off(count);
             let handles = std::mem::replace(&mut self.handles, rest);
+            if kind == TURN {
+                // Its frames have no handles; what stands in it are frames again, one level deep.
+                let mut turn =
+                    Decoder { bytes: self.bytes[at + HEADER..end].to_vec(), handles: VecDeque::new() };
+                turn.take_frames(out)?;
+                at = end;
+                continue;
+            }
             if let Some(message) = M::decode(kind, &self.bytes[at + HEADER..end])? {
                 out.push((message, handles));
             }
             at = end;
         }
         self.bytes.drain(..at);
+        if self.bytes.is_empty() {
+            self.bytes.shrink_to(KEPT);
+        }
+        Ok(())
+    }
+
+    /// The frames of a turn, which is whole.
+    fn take_frames<M: Message>(&self, out: &mut Vec<(M, VecDeque<Handle>)>) -> Result<(), CodecError> {
+        let mut at = 0;
+        while let Some((kind, _, end)) = self.header(at)? {
+            if let Some(message) = M::decode(kind, &self.bytes[at + HEADER..end])? {
+                out.push((message, VecDeque::new()));
+            }
+            at = end;
+        }
         Ok(())
     }
 
@@ -196,6 +246,25 @@ mod tests {
             decoder.take::<Request>(&mut got).unwrap();
         }
         assert_eq!(got.into_iter().map(|(m, _)| m).collect::<Vec<_>>(), sent);
+    }
+
+    #[test]
+    fn a_turn_comes_out_whole_or_not_at_all() {
+        let mut out = Vec::new();
+        begin_turn(&mut out);
+        assert!(end_turn(&mut out.clone()).is_empty());
+        for n in 1..=3 {
+            assert!(encode(&Request::Ack(n), 0, &mut out));
+        }
+        let bytes = end_turn(&mut out).to_vec();
+        let (mut decoder, mut got) = (Decoder::default(), Vec::new());
+        decoder.bytes.extend_from_slice(&bytes[..bytes.len() - 1]);
+        decoder.take::<Request>(&mut got).unwrap();
+        assert!(got.is_empty(), "{got:?}");
+        decoder.bytes.push(bytes[bytes.len() - 1]);
+        decoder.take::<Request>(&mut got).unwrap();
+        let got: Vec<Request> = got.into_iter().map(|(m, _)| m).collect();
+        assert_eq!(got, [Request::Ack(1), Request::Ack(2), Request::Ack(3)]);
     }
 
     #[test]

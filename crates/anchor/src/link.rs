@@ -12,14 +12,21 @@ use crate::protocol::{Report, Request};
 
 /// The descriptor at which a daemon finds its end.
 pub const DAEMON_HANDLE: u32 = 3;
-/// Bytes gathered before they are sent without waiting for the end of the turn.
-const GATHER: usize = 256 * 1024;
+/// Bytes gathered before they are sent without waiting for the end of the turn: restarts of some hundred services in one
+/// turn. A start of more is told in pieces.
+const GATHER: usize = 1 << 20;
+/// Room for them that is kept from turn to turn: a restart needs a few kilobytes.
+const KEPT: usize = 16 << 10;
 
-/// See the module. Requests are gathered until `flush`, or until one travels with handles.
+/// See the module. Requests are gathered until `flush` and then travel in one frame, which the anchor takes in whole or
+/// not at all: a daemon that dies leaves no half of a turn behind. What travels with handles goes ahead of them.
 #[derive(Debug)]
 pub struct Link {
     channel: Channel,
+    /// The turn: room for its header, then its frames.
     out: Vec<u8>,
+    /// The turn lets go of something that a later request with handles may bring anew.
+    lets_go: bool,
     decoder: Decoder,
     closed: bool,
 }
@@ -36,7 +43,7 @@ impl Link {
     /// A link over a channel.
     #[must_use]
     pub fn new(channel: Channel) -> Link {
-        Link { channel, out: Vec::new(), decoder: Decoder::default(), closed: false }
+        Link { channel, out: Vec::new(), lets_go: false, decoder: Decoder::default(), closed: false }
     }
 
     /// Becomes readable when there are reports.
@@ -51,8 +58,8 @@ impl Link {
         self.closed
     }
 
-    /// Gathers a request. One with handles is sent at once, after all before it. One that is larger than a frame may be is
-    /// left out: where its size is somebody else's choice, use [`Link::offer`].
+    /// Gathers a request. One with handles is sent at once, ahead of the turn. One that is larger than a frame may be is left
+    /// out: where its size is somebody else's choice, use [`Link::offer`].
     pub fn send(&mut self, request: &Request, handles: &[BorrowedHandle<'_>]) {
         let _ = self.offer(request, handles);
     }
@@ -61,11 +68,21 @@ impl Link {
     #[must_use]
     pub fn offer(&mut self, request: &Request, handles: &[BorrowedHandle<'_>]) -> bool {
         if !handles.is_empty() {
-            self.flush();
+            if self.lets_go {
+                self.flush();
+            }
+            let mut frame = Vec::new();
+            let fits = codec::encode(request, handles.len(), &mut frame);
+            self.write_all(&frame, if fits { handles } else { &[] });
+            return fits;
         }
-        let fits = codec::encode(request, handles.len(), &mut self.out);
-        if !handles.is_empty() || self.out.len() >= GATHER {
-            self.write_all(if fits { handles } else { &[] });
+        self.lets_go |= matches!(request, Request::Drop(_) | Request::CloseSlot(_));
+        if self.out.is_empty() {
+            codec::begin_turn(&mut self.out);
+        }
+        let fits = codec::encode(request, 0, &mut self.out);
+        if self.out.len() >= GATHER {
+            self.flush();
         }
         fits
     }
@@ -73,13 +90,18 @@ impl Link {
     /// Sends what was gathered. Waits while the anchor's buffer is full: it reads without pause, so that is short, and
     /// without it there is nothing to decide anyway.
     pub fn flush(&mut self) {
-        self.write_all(&[]);
+        let mut out = std::mem::take(&mut self.out);
+        self.write_all(codec::end_turn(&mut out), &[]);
+        self.lets_go = false;
+        out.clear();
+        out.shrink_to(KEPT);
+        self.out = out;
     }
 
-    fn write_all(&mut self, handles: &[BorrowedHandle<'_>]) {
+    fn write_all(&mut self, bytes: &[u8], handles: &[BorrowedHandle<'_>]) {
         let (mut at, mut handles) = (0, handles);
-        while at < self.out.len() && !self.closed {
-            match self.channel.send(&self.out[at..], handles) {
+        while at < bytes.len() && !self.closed {
+            match self.channel.send(&bytes[at..], handles) {
                 Ok(n) => {
                     at += n;
                     handles = &[];
@@ -92,7 +114,6 @@ impl Link {
                 Err(_) => self.closed = true,
             }
         }
-        self.out.clear();
     }
 
     /// Every report that has come, without waiting.
