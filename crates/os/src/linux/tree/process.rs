@@ -94,6 +94,34 @@ pub fn children() -> Option<Vec<u32>> {
     Some(text.split_ascii_whitespace().filter_map(|p| p.parse().ok()).collect())
 }
 
+/// `main` and all that descends from it, as far as it can be seen: a look at each of them, not at the whole host.
+#[must_use]
+pub fn descendants(main: u32) -> BTreeSet<u32> {
+    let (mut found, mut open) = (BTreeSet::from([main]), vec![main]);
+    while let Some(pid) = open.pop() {
+        let Some(children) = children_of(pid) else {
+            // The kernel was built without lists of children (`CONFIG_PROC_CHILDREN`).
+            return with_descendants(&all(), &BTreeSet::from([main])).into_iter().map(|p| p.pid).collect();
+        };
+        open.extend(children.into_iter().filter(|child| found.insert(*child)));
+    }
+    found
+}
+
+/// Children of all its threads; `None` where the kernel does not list them.
+fn children_of(pid: u32) -> Option<Vec<u32>> {
+    let mut found = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(text) => found.extend(text.split_ascii_whitespace().filter_map(|p| p.parse::<u32>().ok())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && thread.path().exists() => return None,
+            // It has just ended.
+            Err(_) => {}
+        }
+    }
+    Some(found)
+}
+
 /// `roots` and all that descends from them, among `all`.
 #[must_use]
 pub fn with_descendants(all: &[Process], roots: &BTreeSet<u32>) -> Vec<Process> {
@@ -216,6 +244,25 @@ mod tests {
         assert!(all().contains(&found));
         assert!(descends_from(me, found.parent) && descends_from(me, me));
         assert!(!descends_from(found.parent, me));
+    }
+
+    #[test]
+    fn a_look_at_each_finds_what_a_look_at_all_finds() {
+        let mut shell = std::process::Command::new("sh");
+        let script = "sleep 1000 & (sleep 1000 & wait) & echo started; wait";
+        let mut child = shell.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0; 8]).unwrap();
+        let roots = BTreeSet::from([child.id()]);
+        let (mut one, mut other) = (BTreeSet::new(), BTreeSet::new());
+        while one.len() < 4 || one != other {
+            one = descendants(child.id());
+            other = with_descendants(&all(), &roots).into_iter().map(|p| p.pid).collect();
+        }
+        for pid in one {
+            stop::signal(pid, libc::SIGKILL).unwrap();
+        }
+        child.wait().unwrap();
+        assert!(descendants(std::process::id()).contains(&std::process::id()));
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl TreeRoot {
                 collect_pids(dir, &mut pids);
                 pids
             }
-            None => main.map(descendants).unwrap_or_default(),
+            None => main.map(|main| process::descendants(main).into_iter().collect()).unwrap_or_default(),
         };
         let memory_v1 = self.v1("memory").map(|root| root.join(&name).join("memory.usage_in_bytes"));
         let memory = unified.as_ref().and_then(|dir| number(dir.join("memory.current")));
@@ -461,11 +461,6 @@ pub(super) fn remove_tree(path: &Path) {
 pub(super) fn kill_folder(path: &Path) -> io::Result<()> {
     let dir = fs::File::open(path)?;
     Cgroup::new(dir.as_fd(), Faults::default()).kill()
-}
-
-fn descendants(main: u32) -> Vec<u32> {
-    let roots = std::collections::BTreeSet::from([main]);
-    process::with_descendants(&process::all(), &roots).into_iter().map(|p| p.pid).collect()
 }
 
 fn sum(pids: &[u32], of: fn(u32) -> Option<u64>) -> Option<u64> {
