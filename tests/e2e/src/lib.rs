@@ -270,7 +270,7 @@ impl Guardian {
 
     /// Every instance; `None` while nobody answers.
     pub fn status(&self) -> Option<Vec<Status>> {
-        self.get("/v1/services")
+        self.get("/v1/services?usage=false")
     }
 
     /// One instance.

@@ -1,7 +1,7 @@
 //! A thousand services of a user without rights, and the first process of a container.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keepwell_e2e::{Guardian, binary, sys, wait_some, wait_some_within, wait_until};
 
@@ -26,6 +26,10 @@ fn a_thousand_services_of_an_unprivileged_user() {
     let after: Vec<_> = g.status().unwrap().iter().map(|s| s.pid).collect();
     assert_eq!(before, after);
     assert_eq!(g.services_running().len(), 1000);
+    let start = Instant::now();
+    let shown = g.cli(&["status", "--json"]).good().json();
+    assert_eq!(shown.as_array().map(Vec::len), Some(1000));
+    assert!(start.elapsed() < Duration::from_secs(10), "status took {:?}", start.elapsed());
     g.interrupt();
     assert_eq!(wait_some_within("the end", minute, || g.has_ended().then(|| g.wait_exit())), 0);
     g.assert_nothing_left(Duration::ZERO);
