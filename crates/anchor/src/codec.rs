@@ -155,8 +155,7 @@ impl Decoder {
             let handles = std::mem::replace(&mut self.handles, rest);
             if kind == TURN {
                 // Its frames have no handles; what stands in it are frames again, one level deep.
-                let mut turn =
-                    Decoder { bytes: self.bytes[at + HEADER..end].to_vec(), handles: VecDeque::new() };
+                let turn = Decoder { bytes: self.bytes[at + HEADER..end].to_vec(), handles: VecDeque::new() };
                 turn.take_frames(out)?;
                 at = end;
                 continue;

@@ -334,6 +334,9 @@ pub struct Finished {
     pub failed: bool,
 }
 
+/// Room for events that is kept from turn to turn.
+const EVENTS_ROOM: usize = 64;
+
 impl Supervisor {
     /// A fresh guardian. Services that are enabled and not held down by an operator want to be up at once; read the
     /// effects. `seed` feeds the jitter. `persisted` is the operators' will from before.
@@ -447,7 +450,12 @@ impl Supervisor {
 
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let next = self.events.pop_front();
+        if next.is_none() {
+            // A start of a thousand services has thousands, and the next turn a handful.
+            self.events.shrink_to(EVENTS_ROOM);
+        }
+        next
     }
 
     /// The next changed piece to leave with the anchor, before the effects of the same turn are sent. Where a

@@ -117,7 +117,7 @@ pub struct EngineHandle {
 
 /// Messages that may wait for the engine. It takes thousands a millisecond, so a full queue means that it hangs, and the
 /// anchor will replace it; until then askers are told to try again.
-pub const INBOX: usize = 4096;
+pub const INBOX: usize = 1024;
 
 /// After this long with a full queue the engine hangs, and the anchor replaces the whole daemon.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -217,7 +217,9 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         next_seq,
         kept_from,
         untold: Vec::new(),
-        since_trim: 0,
+        // Starting is a burst of its own.
+        since_trim: super::BURST,
+        calm_at: None,
         store: opened.store,
         config: loaded.config,
         next_ticket: 1,

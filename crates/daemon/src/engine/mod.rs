@@ -48,6 +48,8 @@ const VIEW: Duration = Duration::from_millis(500);
 /// After so many events free memory is given back: often enough after a start of a thousand services, and a thousandth of
 /// what the events themselves cost.
 const BURST: usize = 1000;
+/// Without an event for this long a burst is over: those who asked about it have their answers, too.
+const CALM: Duration = Duration::from_secs(2);
 /// A disk that takes longer for the last output keeps nobody from leaving.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Token of the anchor's channel in the waiter.
@@ -111,6 +113,8 @@ pub struct Engine {
     untold: Vec<Arc<wire::Event>>,
     /// Events since free memory was last given back.
     since_trim: usize,
+    /// When a burst is over.
+    calm_at: Option<Mono>,
     /// Highest report taken in and not yet acknowledged.
     unacknowledged: Option<u64>,
     /// Commands whose records are being written: what to answer then.
@@ -192,7 +196,7 @@ impl Engine {
     fn deadline(&self) -> Option<Mono> {
         let probe = self.exec_probes.values().filter(|p| !p.killed).map(|p| p.deadline).min();
         let core = self.supervisor.next_deadline().map(|(at, _)| at);
-        [probe, core, self.last_call].into_iter().flatten().min()
+        [probe, core, self.last_call, self.calm_at].into_iter().flatten().min()
     }
 
     fn programs_changed(&mut self) {
@@ -304,8 +308,8 @@ impl Engine {
             let _ = reply.send(());
         }
         self.commit_loose_records();
-        self.tell_subscribers();
-        self.give_memory_back();
+        self.tell_subscribers(now);
+        self.give_memory_back(now);
         self.finish_if_done(now);
     }
 
@@ -356,16 +360,19 @@ impl Engine {
     }
 
     /// What a burst needed goes back to the host when it is over.
-    fn give_memory_back(&mut self) {
-        if self.since_trim >= BURST {
-            self.since_trim = 0;
+    fn give_memory_back(&mut self, now: Now) {
+        if self.calm_at.is_some_and(|at| now.mono >= at) {
+            (self.since_trim, self.calm_at) = (0, None);
             keepwell_os::memory::give_back();
         }
     }
 
     /// The telling comes after the doing: journal, keepwell's log, followers.
-    fn tell_subscribers(&mut self) {
+    fn tell_subscribers(&mut self, now: Now) {
         self.since_trim += self.untold.len();
+        if self.since_trim >= BURST && !self.untold.is_empty() {
+            self.calm_at = Some(now.mono + CALM);
+        }
         for line in std::mem::take(&mut self.untold) {
             trace_event(&line);
             self.store.append(Arc::clone(&line));

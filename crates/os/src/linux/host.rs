@@ -18,7 +18,7 @@ use super::tree::process::{self, Process};
 use super::tree::{Cgroup, Fresh, TreeWatch, WatchId};
 use super::voice::Voice;
 use super::wait::{Interest, Waiter, Wake};
-use super::{limits, notify, stop};
+use super::{limits, memory, notify, stop};
 use crate::host::{Child, Host, HostEvent, TreeRef};
 use crate::types::{ProcessStatus, SpawnRequest};
 
@@ -103,7 +103,11 @@ impl LinuxHost {
             own_oom_seen: own_events.as_deref().and_then(oom_kills_in).unwrap_or(0),
             own_events,
             oom_seen: BTreeMap::new(),
-            locked: limits::lock_memory(),
+            locked: {
+                // What starting needed need not stay; what is used from now on does.
+                memory::let_go_of_text();
+                limits::lock_memory()
+            },
             protected: oom.is_some(),
         })
     }
