@@ -207,6 +207,7 @@ impl LinuxHost {
         let (run, session) = match self.adopted.get(&pid) {
             Some(known) => *known,
             None => {
+                process::wait_for_environment(pid);
                 let marked = process::mark(pid).filter(|(g, _)| *g == self.guardian);
                 let found = (marked.map(|(_, run)| run), process::look(pid).map_or(0, |p| p.session));
                 if found.0.is_none() && process::is_leaving(pid) {

@@ -47,6 +47,18 @@ fn parse_stat(pid: u32, text: &[u8]) -> Option<Process> {
     Some(Process { pid, parent, session, started, zombie: matches!(state, "Z" | "X") })
 }
 
+/// While a process loads a program its environment reads as empty, for some microseconds. Waits for the end of that, two
+/// milliseconds at most, since a process may also have none.
+pub fn wait_for_environment(pid: u32) {
+    const LOOKS: u32 = 10;
+    for _ in 0..LOOKS {
+        if !fs::read(format!("/proc/{pid}/environ")).is_ok_and(|text| text.is_empty()) || is_leaving(pid) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+}
+
 /// Whether a process is on its way out and no longer tells what it was (its memory goes before its children are given to
 /// another), or has ended and waits to be reaped. One whose first thread alone has ended still lives.
 #[must_use]
