@@ -20,6 +20,10 @@ use crate::stop::{Farewell, Stop};
 /// Tokens in the host's waiter.
 pub(crate) const CHANNEL: u64 = 1;
 pub(crate) const WORDS: u64 = 2;
+/// After so many requests there is room to give back: a start of some hundred services.
+const BURST: usize = 1000;
+/// Without a request for this long a burst is over.
+const CALM: Duration = Duration::from_secs(2);
 
 /// See the crate. All its state; one thread's.
 #[derive(Debug)]
@@ -37,6 +41,10 @@ pub struct Anchor<H: Host> {
     pub(crate) listeners: Listeners,
     pub(crate) stop: Stop,
     pub(crate) farewell: Farewell,
+    /// Requests since room was last given back.
+    heard: usize,
+    /// When a burst of them is over.
+    calm_at: Option<Mono>,
 }
 
 impl<H: Host> Anchor<H> {
@@ -57,6 +65,8 @@ impl<H: Host> Anchor<H> {
             listeners: Listeners::default(),
             stop: Stop::No,
             farewell: Farewell::default(),
+            heard: 0,
+            calm_at: None,
         }
     }
 
@@ -89,7 +99,21 @@ impl<H: Host> Anchor<H> {
         let sends = self.send(now);
         let daemon = self.tend_daemon(now);
         let knocks = self.look_at_listeners(now);
-        Ok([ends, kills, drains, sends, daemon, knocks].into_iter().flatten().min())
+        let calm = self.give_back_when_calm(now);
+        Ok([ends, kills, drains, sends, daemon, knocks, calm].into_iter().flatten().min())
+    }
+
+    fn give_back_when_calm(&mut self, now: Mono) -> Option<Mono> {
+        if self.heard < BURST {
+            return None;
+        }
+        let at = *self.calm_at.get_or_insert(now + CALM);
+        if now < at {
+            return Some(at);
+        }
+        (self.heard, self.calm_at) = (0, None);
+        keepwell_os::memory::trim();
+        None
     }
 
     fn take(&mut self, event: HostEvent) {
@@ -120,6 +144,10 @@ impl<H: Host> Anchor<H> {
             let Some(Life { channel: Some(channel), decoder, .. }) = self.daemon.life() else { return };
             let read = channel.recv(&mut decoder.bytes, &mut decoder.handles);
             let decoded = decoder.take(&mut requests);
+            if !requests.is_empty() {
+                self.heard += requests.len();
+                self.calm_at = None;
+            }
             for (request, handles) in requests.drain(..) {
                 self.obey(request, handles);
             }
