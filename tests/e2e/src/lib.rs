@@ -33,6 +33,7 @@ pub struct Guardian {
     user: Option<u32>,
     child: Option<Child>,
     env: Vec<(String, String)>,
+    mounted: Vec<PathBuf>,
 }
 
 /// What a command answered.
@@ -99,7 +100,7 @@ impl Guardian {
         if let Some(user) = user {
             sys::give(folder.path(), user).expect("root may");
         }
-        let guardian = Guardian { folder, mark, user, child: None, env: Vec::new() };
+        let guardian = Guardian { folder, mark, user, child: None, env: Vec::new(), mounted: Vec::new() };
         guardian.write("keepwell.toml", config);
         guardian
     }
@@ -116,6 +117,21 @@ impl Guardian {
     /// Sets a variable for `up` and all commands.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.push((name.into(), value.into()));
+    }
+
+    /// Puts a disk of this size on a folder of it; false where that is not to be had.
+    pub fn small_disk(&mut self, name: &str, size: &str) -> bool {
+        if !sys::is_root() {
+            eprintln!("skipped: only root can mount a small disk");
+            return false;
+        }
+        let path = self.path(name);
+        fs::create_dir_all(&path).expect("own folder");
+        let options = format!("size={size},mode=755");
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&path).status();
+        assert!(done.is_ok_and(|s| s.success()), "mount");
+        self.mounted.push(path);
+        true
     }
 
     /// Its folder.
@@ -431,6 +447,9 @@ impl Drop for Guardian {
                 sys::kill(pid, sys::SIGKILL);
             }
             sleep(LOOK);
+        }
+        for path in &self.mounted {
+            let _ = Command::new("umount").arg("-l").arg(path).status();
         }
     }
 }

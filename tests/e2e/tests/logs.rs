@@ -117,6 +117,7 @@ fn what_a_program_says_at_its_end_is_there_and_explained() {
          [services.b]\ncommand = 'CHILD hang'\n",
     );
     g.wait_log("a", "no newline at the end");
+    g.wait_for("its end", |all| all.iter().any(|s| s.name == "a" && !s.exits.is_empty()));
     g.cli(&["explain", "a"]).good().says(&["no newline at the end"]);
     g.end();
 }

@@ -287,36 +287,15 @@ fn a_daemon_that_hangs_is_replaced_and_one_that_only_slept_goes_on() {
     g.end();
 }
 
-/// A tmpfs of this size on the guardian's folder `name`; `None` where it cannot be had.
-fn small_disk(g: &Guardian, name: &str, size: &str) -> Option<Mounted> {
-    if !sys::is_root() {
-        eprintln!("skipped: only root can mount a small disk");
-        return None;
-    }
-    let path = g.path(name);
-    std::fs::create_dir_all(&path).unwrap();
-    let options = format!("size={size},mode=755");
-    let done =
-        Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&path).status().unwrap();
-    assert!(done.success(), "mount");
-    Some(Mounted(path))
-}
-
-struct Mounted(std::path::PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn no_room_for_logs_blocks_nobody_and_is_told() {
     let mut g = Guardian::new(
         "[services.full]\ncommand = 'CHILD flood 40000000'\nlog = { file = 'small/full.log' }\n\
          [services.a]\ncommand = 'CHILD tick ticks'\n",
     );
-    let Some(_disk) = small_disk(&g, "small", "6m") else { return };
+    if !g.small_disk("small", "6m") {
+        return;
+    }
     std::fs::write(g.path("small/filler"), vec![0; 4 << 20]).unwrap();
     g.start(&["--quiet"]);
     g.wait_answering();
@@ -352,7 +331,9 @@ fn no_room_for_the_state_stops_nothing() {
     let mut g = Guardian::new(
         "[services.a]\ncommand = 'CHILD exit 1 --after 50'\nrestart = { delay = '50ms', max_delay = '50ms', limit = 'off' }\n",
     );
-    let Some(_disk) = small_disk(&g, ".keepwell", "1m") else { return };
+    if !g.small_disk(".keepwell", "1m") {
+        return;
+    }
     g.start(&["--quiet"]);
     g.wait_answering();
     let filler = g.path(".keepwell/filler");
