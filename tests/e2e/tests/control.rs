@@ -82,6 +82,7 @@ fn signals_reach_whom_they_are_for_and_change_nothing_else() {
         "[services.a]\ncommand = 'trap \"echo got HUP\" HUP; echo armed; while :; do sleep 0.05; done'\nshell = true\n",
     );
     g.wait_log("a", "armed");
+    g.wait_for("a's process is known", |all| all[0].pid.is_some());
     let pid = g.service("a").pid;
     g.cli(&["signal", "HUP", "a"]).good();
     g.wait_log("a", "got HUP");
