@@ -112,7 +112,7 @@ impl<H: Host> Anchor<H> {
             return Some(at);
         }
         (self.heard, self.calm_at) = (0, None);
-        keepwell_os::memory::trim();
+        self.host.give_back();
         None
     }
 

@@ -164,4 +164,7 @@ pub trait Host {
 
     /// Says something to the service manager, if there is one.
     fn tell_manager(&mut self, state: &str);
+
+    /// Gives memory that is no longer needed back to the system.
+    fn give_back(&mut self) {}
 }

@@ -448,6 +448,16 @@ impl Host for LinuxHost {
         // Nobody to tell is the usual case, and one who does not listen is no reason to do anything else.
         let _ = notify::notify(state);
     }
+
+    fn give_back(&mut self) {
+        if self.locked {
+            limits::unlock_memory();
+        }
+        memory::give_back();
+        if self.locked {
+            self.locked = limits::lock_memory();
+        }
+    }
 }
 
 /// Whether somebody waits at a listening socket; `None` for anything else.

@@ -97,6 +97,12 @@ pub fn lock_memory() -> bool {
     unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) == 0 }
 }
 
+/// Lets pages go again: locked ones cannot be given back (madvise(2), `EINVAL`).
+pub fn unlock_memory() {
+    // SAFETY: no pointers; without locked pages it does nothing.
+    unsafe { libc::munlockall() };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

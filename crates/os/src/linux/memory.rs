@@ -14,14 +14,10 @@ pub fn share_one_arena() {
     }
 }
 
-/// Gives free memory back to the host, and lets go of the program's text.
+/// Gives free memory back to the host (malloc_trim(3)); takes about a millisecond for ten megabytes. Lets go of the
+/// program's text too.
 pub fn give_back() {
     let_go_of_text();
-    trim();
-}
-
-/// Gives free memory back to the host (malloc_trim(3)); takes about a millisecond for ten megabytes.
-pub fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: one number; free memory stays usable.
     unsafe {
