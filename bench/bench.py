@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import shlex
+import shutil
 import sys
 import time
 
@@ -138,7 +139,10 @@ def main():
     plan = QUICK if chosen.quick else metrics.Plan()
     wanted = set(chosen.metrics or METRICS)
     begin = time.monotonic()
-    rounds, failed, busiest = measure(kinds, plan, wanted, repeats)
+    try:
+        rounds, failed, busiest = measure(kinds, plan, wanted, repeats)
+    finally:
+        shutil.rmtree(metrics.RUNS, ignore_errors=True)
     result = {
         "command": shlex.join(["cargo", "xtask", "bench", *(word for word in sys.argv[1:] if word != "--write-docs")]),
         "machine": this_machine(),
