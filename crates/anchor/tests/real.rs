@@ -39,7 +39,7 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anchor-toy"));
         command.arg("anchor").arg(folder.path()).args(words).stderr(Stdio::piped());
         let anchor = command.spawn().unwrap();
-        let root = TreeRoot::open(&format!("toy{}", anchor.id()));
+        let root = TreeRoot::open(&guardian_of(folder.path()));
         Bench { folder, anchor, control, root }
     }
 
@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn guardian(&self) -> String {
-        format!("toy{}", self.anchor.id())
+        guardian_of(self.folder.path())
     }
 
     /// Live processes that carry this guardian's mark.
@@ -184,6 +184,11 @@ impl Daemon {
     fn die(self) {
         stop::signal(self.pid, stop::KILL).unwrap();
     }
+}
+
+/// As the toy names itself: no two tests that run at the same time have the same name, be it in a pid namespace.
+fn guardian_of(folder: &std::path::Path) -> String {
+    format!("toy{}", folder.to_str().unwrap().rsplit(['/', '.']).next().unwrap())
 }
 
 fn seq(report: &Report) -> Option<u64> {
@@ -331,7 +336,8 @@ fn what_was_not_acknowledged_comes_again_and_what_was_does_not() {
 
 #[test]
 fn a_tree_is_empty_only_when_its_last_process_is_gone() {
-    for mut bench in [Bench::start(&[]), Bench::start_without_cgroups()] {
+    for start in [|| Bench::start(&[]), Bench::start_without_cgroups] {
+        let mut bench = start();
         let mut daemon = bench.up();
         bench.open_slot(&mut daemon, 1);
         bench.open_slot(&mut daemon, 2);
@@ -362,11 +368,16 @@ fn a_tree_is_empty_only_when_its_last_process_is_gone() {
 
 #[test]
 fn what_is_left_behind_may_also_end_by_itself() {
-    for mut bench in [Bench::start(&[]), Bench::start_without_cgroups()] {
+    for start in [|| Bench::start(&[]), Bench::start_without_cgroups] {
+        let mut bench = start();
         let mut daemon = bench.up();
         bench.open_slot(&mut daemon, 1);
-        bench.spawn(&mut daemon, 10, 1, "setsid -f sleep 0.3; exit 0");
+        let go = bench.folder.path().join("go");
+        let left = format!("setsid -f sh -c 'while [ ! -e {} ]; do sleep 0.01; done'; exit 0", go.display());
+        bench.spawn(&mut daemon, 10, 1, &left);
         assert!(!daemon.exited(10).tree_empty);
+        assert_eq!(daemon.count(|r| matches!(r, Report::TreeEmpty(_))), 0);
+        std::fs::write(&go, "").unwrap();
         daemon.until("empty", |r| matches!(r, Report::TreeEmpty(t) if t.run == 10));
         // A check that runs on is none of the service's processes.
         let request = bench.script(30, "exec sleep 1000");
@@ -422,9 +433,9 @@ fn as_the_first_process_of_a_container_it_reaps_all_and_stops_in_order() {
     ]);
     let Ok(unshare) = command.arg(folder.path()).stderr(Stdio::piped()).spawn() else { return };
     control.set_nonblocking(true).unwrap();
-    let root = TreeRoot::with_layout("toy1", Layout::default());
+    let root = TreeRoot::with_layout(&guardian_of(folder.path()), Layout::default());
     let mut bench = Bench { folder, anchor: unshare, control, root };
-    let limit = Instant::now() + Duration::from_secs(2);
+    let limit = Instant::now() + LIMIT;
     while bench.anchor.try_wait().unwrap().is_none()
         && process::all().iter().all(|p| p.parent != bench.anchor.id())
     {
@@ -492,7 +503,11 @@ fn another_process_can_become_the_main_one() {
     let mut daemon = bench.up();
     let output = bench.open_slot(&mut daemon, 1);
     // As a classic daemon does: the first process forks, says who is the main one, and goes.
-    let leader = bench.spawn(&mut daemon, 10, 1, "sh -c 'echo $$; sleep 0.5; exit 42' & sleep 0.2; exit 0");
+    let (told, go) = (bench.folder.path().join("told"), bench.folder.path().join("go"));
+    let until_there =
+        |path: &std::path::Path| format!("while [ ! -e {} ]; do sleep 0.01; done", path.display());
+    let script = format!("sh -c 'echo $$; {}; exit 42' & {}; exit 0", until_there(&go), until_there(&told));
+    let leader = bench.spawn(&mut daemon, 10, 1, &script);
     let mut text = String::new();
     until("its pid", || {
         text.push_str(&String::from_utf8_lossy(&read_some(&output)));
@@ -500,21 +515,27 @@ fn another_process_can_become_the_main_one() {
     });
     let pid = text.trim().parse().unwrap();
     daemon.say(Request::MainPid(MainPid { run: 10, pid }));
+    // An answer to what was asked after it: now it is known.
+    bench.open_slot(&mut daemon, 2);
+    bench.spawn(&mut daemon, 20, 2, "exit 0");
+    daemon.exited(20);
+    std::fs::write(&told, "").unwrap();
     until("the leader's end", || gone(leader));
+    std::fs::write(&go, "").unwrap();
     let end = daemon.exited(10);
     assert_eq!((end.status.code, end.tree_empty), (Some(42), true));
-    assert_eq!(daemon.count(|r| matches!(r, Report::Exited(_))), 1);
+    assert_eq!(daemon.count(|r| matches!(r, Report::Exited(e) if e.run == 10)), 1);
 }
 
 #[test]
 fn a_daemon_that_hangs_is_ended_and_replaced() {
-    let mut bench = Bench::start(&[]);
+    let mut bench = Bench::start(&["impatient"]);
     let mut daemon = bench.up();
     bench.open_slot(&mut daemon, 1);
     let pid = bench.spawn(&mut daemon, 10, 1, "exec sleep 1000");
     daemon.acknowledge();
     // Nothing to answer: it may be as silent as it likes.
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(2500));
     assert!(!gone(daemon.pid));
     bench.open_slot(&mut daemon, 2);
     bench.spawn(&mut daemon, 20, 2, "exit 0");
@@ -530,7 +551,7 @@ fn a_daemon_that_hangs_is_ended_and_replaced() {
 
 #[test]
 fn a_daemon_that_accepts_nobody_is_replaced() {
-    let mut bench = Bench::start(&[]);
+    let mut bench = Bench::start(&["impatient"]);
     let path = bench.folder.path().join("api");
     let listener = UnixListener::bind(&path).unwrap();
     let mut daemon = bench.up();
@@ -541,7 +562,7 @@ fn a_daemon_that_accepts_nobody_is_replaced() {
     let _first = UnixStream::connect(&path).unwrap();
     std::thread::sleep(Duration::from_millis(800));
     let _accepted = listener.accept().unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(2500));
     assert!(!gone(daemon.pid));
     let _waits = UnixStream::connect(&path).unwrap();
     until("its end", || gone(daemon.pid));
@@ -583,10 +604,10 @@ fn without_a_daemon_output_is_saved_to_a_limit_and_counted() {
     let mut daemon = bench.up();
     let output = bench.open_slot(&mut daemon, 1);
     let script = "while [ ! -e $0 ]; do sleep 0.01; done; \
-                  i=100000; while [ $i -lt 130000 ]; do echo $i; i=$((i+1)); done; echo done >&2; exec sleep 1000";
-    let go = bench.folder.path().join("go");
+                  i=100000; while [ $i -lt 130000 ]; do echo $i; i=$((i+1)); done; echo done >&2; : > $1; exec sleep 1000";
+    let (go, written) = (bench.folder.path().join("go"), bench.folder.path().join("written"));
     let mut request = bench.script(10, script);
-    request.argv.push(go.as_os_str().as_encoded_bytes().to_vec());
+    request.argv.extend([&go, &written].map(|path| path.as_os_str().as_encoded_bytes().to_vec()));
     daemon.say(Request::Spawn(Spawn { run: 10, slot: 1, role: 0, request }));
     daemon.until("spawned", |r| matches!(r, Report::Spawned(_)));
     daemon.acknowledge();
@@ -594,7 +615,7 @@ fn without_a_daemon_output_is_saved_to_a_limit_and_counted() {
     daemon.die();
     std::fs::write(&go, "").unwrap();
     // 210 kB against a pipe of 64: it ends only if somebody reads.
-    std::thread::sleep(Duration::from_secs(2));
+    until("all to be written", || written.exists());
     std::fs::remove_file(bench.folder.path().join("fail")).unwrap();
     let mut daemon = bench.up();
     let mut saved = Vec::new();
@@ -674,7 +695,7 @@ fn an_ordered_stop_goes_on_with_the_next_daemon() {
 
 #[test]
 fn without_a_daemon_a_stop_is_plain_and_complete() {
-    let mut bench = Bench::start(&[]);
+    let mut bench = Bench::start(&["impatient"]);
     let mut daemon = bench.up();
     bench.open_slot(&mut daemon, 1);
     bench.open_slot(&mut daemon, 2);
@@ -683,8 +704,7 @@ fn without_a_daemon_a_stop_is_plain_and_complete() {
     daemon.acknowledge();
     std::fs::write(bench.folder.path().join("fail"), "no\n").unwrap();
     daemon.die();
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(bench.alive().len() >= 4);
+    until("all four", || bench.alive().len() >= 4);
     stop::signal(bench.anchor.id(), stop::TERM).unwrap();
     let (code, words) = bench.wait();
     assert_eq!(code, 1);
@@ -837,13 +857,19 @@ fn a_thousand_services_fit_into_two_megabytes() {
     until("a thousand", || daemon.count(|r| matches!(r, Report::Spawned(_))) == 1000);
     daemon.acknowledge();
     let started = start.elapsed();
-    std::thread::sleep(Duration::from_millis(50));
     let anchor = bench.anchor.id();
-    let private = memory(anchor, "Private_Dirty");
     let wakeups = || {
         let status = std::fs::read_to_string(format!("/proc/{anchor}/status")).unwrap();
         status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")).unwrap().trim().to_owned()
     };
+    let quiet = |time| {
+        let before = wakeups();
+        std::thread::sleep(time);
+        before == wakeups()
+    };
+    until("rest after the work", || quiet(Duration::from_millis(100)));
+    // Not `Private_Dirty`: pages of a program that was linked just now are dirty until the disk has them.
+    let private = memory(anchor, "Anonymous");
     let before = wakeups();
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(before, wakeups(), "an idle anchor sleeps");

@@ -1,6 +1,7 @@
-//! `anchor-toy anchor FOLDER [VIEW]` is an anchor with short times. Its daemons, `anchor-toy daemon FOLDER`, hand their end
-//! of the link to the test that listens at `FOLDER/control`, and then do nothing: the test is the daemon, and its death is
-//! whatever the test does to the process.
+//! `anchor-toy anchor FOLDER [view] [impatient]` is an anchor with short times, but for the one after which a daemon counts
+//! as hanging: the test is the daemon and may be slow, so only an impatient anchor soon takes it for hung. Its daemons,
+//! `anchor-toy daemon FOLDER`, hand their end of the link to the test that listens at `FOLDER/control`, and then do nothing:
+//! their death is whatever the test does to the process.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -16,7 +17,11 @@ fn main() {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let word = |i: usize| arguments.get(i).and_then(|a| a.to_str()).unwrap_or_default();
     match word(1) {
-        "anchor" => std::process::exit(anchor(word(2), arguments.len() > 3)),
+        "anchor" => {
+            let asked = |what: &str| (3..arguments.len()).any(|i| word(i) == what);
+            let hang = Duration::from_secs(if asked("impatient") { 2 } else { 60 });
+            std::process::exit(anchor(word(2), asked("view"), hang))
+        }
         "daemon" => daemon(Path::new(word(2))),
         // A view that has nothing to show and does not care for signals, as one that is held with Ctrl+S.
         "view" => std::thread::sleep(Duration::from_secs(1000)),
@@ -24,11 +29,11 @@ fn main() {
     }
 }
 
-fn anchor(folder: &str, view: bool) -> i32 {
+fn anchor(folder: &str, view: bool, hang: Duration) -> i32 {
     let words = |role: &str| vec!["anchor-toy".into(), role.into(), folder.into()];
     let ms = Duration::from_millis;
     keepwell_anchor::run(Options {
-        guardian: format!("toy{}", std::process::id()),
+        guardian: format!("toy{}", folder.rsplit(['/', '.']).next().unwrap_or_default()),
         program: None,
         daemon: words("daemon"),
         view: view.then(|| words("view")),
@@ -36,13 +41,13 @@ fn anchor(folder: &str, view: bool) -> i32 {
         release: "1.2.3".into(),
         keep: vec![(b"lock".to_vec(), std::fs::File::open(folder).expect("the test's folder").into())],
         timing: Timing {
-            hang: ms(1000),
+            hang,
             backoff: ms(20),
             max_backoff: ms(200),
             drain_after: ms(200),
             stop: ms(500),
             farewell: ms(500),
-            grave: ms(3000),
+            grave: ms(10_000),
         },
     })
 }

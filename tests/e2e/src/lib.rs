@@ -295,6 +295,15 @@ impl Guardian {
         wait_some(&format!("{id} to be known"), || self.status()?.into_iter().find(|s| s.id() == id))
     }
 
+    /// Waits until an instance has a process: its pid. What a program has just written may be seen before that is told.
+    #[track_caller]
+    pub fn pid(&self, id: &str) -> u32 {
+        let all = self.wait_for(&format!("{id} to have a process"), |all| {
+            all.iter().any(|s| s.id() == id && s.pid.is_some())
+        });
+        all.iter().find(|s| s.id() == id).and_then(|s| s.pid).expect("it was there")
+    }
+
     /// Every event so far, oldest first.
     #[track_caller]
     pub fn events(&self) -> Vec<Event> {
@@ -503,10 +512,22 @@ fn beside(name: &str, otherwise: &str) -> PathBuf {
     path
 }
 
-/// A port that is free now, and that nobody is given by chance soon: the kernel hands them out in turn.
+/// A port that is free now, and that neither another test nor the kernel (which takes from 32768 on) gives to somebody else
+/// before the test comes to use it: each process of tests has a few of its own.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+    const FIRST: u16 = 12_000;
+    const EACH: u32 = 8;
+    const GROUPS: u32 = 2_500;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mine = std::process::id() % GROUPS * EACH;
+    for _ in 0..EACH {
+        let number = mine + NEXT.fetch_add(1, Ordering::Relaxed) % EACH;
+        let port = FIRST + u16::try_from(number).expect("20,000 of them");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("none of this process's ports is free");
 }
 
 /// A file's text, whatever bytes it has; empty if there is none.

@@ -98,7 +98,7 @@ fn signals_reach_whom_they_are_for_and_change_nothing_else() {
 fn a_paused_service_is_left_alone_until_it_is_resumed() {
     let mut g = Guardian::up("[services.a]\ncommand = 'CHILD tick ticks'\nrestart = { delay = '0s' }\n");
     g.wait_file("ticks", " 3\n");
-    let pid = g.service("a").pid.unwrap();
+    let pid = g.pid("a");
     g.cli(&["pause", "a"]).good();
     assert!(sys::kill(pid, sys::SIGKILL));
     g.wait_for("a is down and held", |all| all[0].pid.is_none() && all[0].state == "paused");
@@ -129,7 +129,7 @@ fn enabled_and_scaled_are_kept() {
     let mut g = Guardian::up(&format!("{TWO}[services.off]\ncommand = 'CHILD hang'\nenabled = false\n"));
     g.wait_state("b", &["running"]);
     assert_eq!(g.service("off").state, "stopped");
-    let pid = g.service("a").pid;
+    let pid = Some(g.pid("a"));
     g.cli(&["scale", "a=3"]).good();
     g.wait_for("three instances", |all| all.iter().filter(|s| s.name == "a" && s.pid.is_some()).count() == 3);
     assert_eq!(g.service("a").pid, pid, "the first instance was touched");

@@ -26,7 +26,7 @@ fn all_up(g: &Guardian) {
 fn a_dependent_of_one_that_died_runs_on_degraded() {
     let g = Guardian::up(CHAIN);
     all_up(&g);
-    let (db, api, bound) = (g.service("db").pid.unwrap(), g.service("api").pid, g.service("bound").pid);
+    let (db, api, bound) = (g.pid("db"), g.service("api").pid, g.service("bound").pid);
     assert!(sys::kill(db, sys::SIGKILL));
     // After a long time in health it would be restarted at once; after so short a one it waits an hour.
     g.wait_state("db", &["backing_off", "crash_looping"]);

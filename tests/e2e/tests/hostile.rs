@@ -16,7 +16,7 @@ struct Bystander {
 fn beside(hostile: &str) -> (Guardian, Bystander) {
     let g = Guardian::up(&format!("{BYSTANDER}[services.bad]\n{hostile}\n"));
     g.wait_file("ticks", " 3\n");
-    let pid = g.service("bystander").pid;
+    let pid = Some(g.pid("bystander"));
     (g, Bystander { pid })
 }
 

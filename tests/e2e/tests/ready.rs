@@ -10,8 +10,9 @@ fn gated(ready: &str, command: &str, open: impl FnOnce(&Guardian)) {
         "[services.slow]\ncommand = '{command}'\nready = {ready}\n\
          [services.after]\ncommand = 'CHILD hang'\ndepends_on = {{ slow = 'ready' }}\n"
     ));
-    g.wait_for("slow started", |all| all.iter().any(|s| s.name == "slow" && s.pid.is_some()));
-    let (slow, after) = (g.service("slow"), g.service("after"));
+    let all = g.wait_for("slow started", |all| all.iter().any(|s| s.name == "slow" && s.pid.is_some()));
+    let of = |name: &str| all.iter().find(|s| s.name == name).expect("it is configured");
+    let (slow, after) = (of("slow"), of("after"));
     assert_eq!((slow.state.as_str(), after.state.as_str()), ("starting", "waiting"));
     assert!(after.blockers.iter().any(|b| b.service == "slow"), "{after:?}");
     open(&g);
@@ -25,7 +26,7 @@ fn gated(ready: &str, command: &str, open: impl FnOnce(&Guardian)) {
 fn by_http() {
     let port = free_port();
     let ready = format!("{{ http = 'http://127.0.0.1:{port}/ready', period = '200ms', timeout = '1m' }}");
-    gated(&ready, &format!("CHILD http {port} --ready-after 700"), |_| {});
+    gated(&ready, &format!("CHILD http {port} --gate gate"), |g| g.write("gate", ""));
 }
 
 #[test]
@@ -66,12 +67,13 @@ fn by_a_line_of_output() {
 
 #[test]
 fn by_delay() {
-    gated("{ delay = '700ms' }", "CHILD hang", |_| {});
+    // Nobody can hold this gate shut, so it is slow to open.
+    gated("{ delay = '3s' }", "CHILD hang", |_| {});
 }
 
 #[test]
 fn by_notify() {
-    gated("'notify'", "CHILD notify READY=1 --after 700", |_| {});
+    gated("'notify'", "CHILD notify READY=1 --gate gate", |g| g.write("gate", ""));
 }
 
 #[test]

@@ -108,7 +108,10 @@ fn exit_codes_have_classes() {
     g.wait_state("done", &["completed"]);
     g.wait_state("fatal", &["gave_up"]);
     g.wait_for("failing restarted", |all| all.iter().any(|s| s.name == "failing" && s.restarts >= 3));
-    let config = g.service("config");
+    let all = g.wait_for("the end of config", |all| {
+        all.iter().any(|s| s.name == "config" && s.pid.is_none() && !s.exits.is_empty())
+    });
+    let config = all.iter().find(|s| s.name == "config").unwrap();
     assert_eq!((config.restarts, config.pid), (0, None), "{config:?}");
     assert_eq!(g.service("fatal").restarts, 0);
     g.end();

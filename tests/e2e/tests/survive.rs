@@ -232,7 +232,7 @@ fn a_daemon_that_cannot_start_leaves_every_service_running_and_writing() {
     g.start(&[]);
     g.wait_answering();
     g.wait_file("ticks", " 5\n");
-    let (a, daemon, anchor) = (g.service("a").pid, g.daemon(), g.anchor());
+    let (a, daemon, anchor) = (Some(g.pid("a")), g.daemon(), g.anchor());
     if !limit(anchor, "--nproc=0:") {
         return;
     }
@@ -247,6 +247,43 @@ fn a_daemon_that_cannot_start_leaves_every_service_running_and_writing() {
     wait_until("an answer", || g.info().is_some());
     assert_eq!((g.service("a").pid, g.service("a").restarts), (a, 0));
     wait_until("all ticks in the log", || g.log("a").lines().count() > seen + 8000);
+    for (n, line) in g.log("a").lines().enumerate() {
+        assert_eq!(line, format!("tick {n}"));
+    }
+    g.end();
+}
+
+/// The other choice: nothing is dropped, so a writer waits as soon as its pipe is full.
+#[test]
+fn without_a_daemon_a_writer_waits_where_that_is_wanted() {
+    let mut g = Guardian::unprivileged(
+        "[keepwell]\nwhen_daemon_gone = 'block'\n[services.a]\ncommand = 'CHILD tick ticks --every 0'\n",
+    );
+    g.start(&[]);
+    g.wait_answering();
+    g.wait_file("ticks", " 5\n");
+    let (a, daemon, anchor) = (g.pid("a"), g.daemon(), g.anchor());
+    if !limit(anchor, "--nproc=0:") {
+        return;
+    }
+    sys::kill(daemon, sys::SIGKILL);
+    wait_until("nobody to answer", || g.info().is_none());
+    let written = || g.read("ticks").lines().count();
+    let stands_still = |time| {
+        let before = written();
+        std::thread::sleep(time);
+        written() == before
+    };
+    wait_until("the pipe to be full", || stands_still(Duration::from_secs(1)));
+    // After 10 s the other choice would have begun to read.
+    assert!(stands_still(Duration::from_secs(12)), "somebody took what it wrote");
+    let blocked_at = written();
+    assert!(limit(anchor, "--nproc=4096:"));
+    wait_until("an answer", || g.info().is_some());
+    assert_eq!((g.pid("a"), g.service("a").restarts), (a, 0));
+    wait_until("it to write on", || written() > blocked_at + 1000);
+    wait_until("all of it in the log", || g.log("a").lines().count() > blocked_at);
+    g.cli(&["stop", "a"]).good();
     for (n, line) in g.log("a").lines().enumerate() {
         assert_eq!(line, format!("tick {n}"));
     }
@@ -271,7 +308,7 @@ fn a_daemon_that_hangs_is_replaced_and_one_that_only_slept_goes_on() {
     g.start(&[]);
     g.wait_answering();
     g.wait_file("ticks", " 5\n");
-    let (a, daemon) = (g.service("a").pid.unwrap(), g.daemon());
+    let (a, daemon) = (g.pid("a"), g.daemon());
     assert!(sys::kill(daemon, sys::SIGSTOP));
     std::thread::sleep(Duration::from_millis(500));
     assert!(sys::kill(daemon, sys::SIGCONT));
@@ -303,7 +340,7 @@ fn no_room_for_logs_blocks_nobody_and_is_told() {
         g.events().iter().any(|e| e.level != "info" && e.service.as_deref() == Some("full"))
     });
     // A writer that were blocked would never come to its pause.
-    let pid = g.service("full").pid.unwrap();
+    let pid = g.pid("full");
     wait_until("it to have written all", || {
         std::fs::read_to_string(format!("/proc/{pid}/syscall")).is_ok_and(|s| s.starts_with("34 "))
     });
@@ -357,7 +394,7 @@ fn a_start_beyond_the_limit_of_open_files_says_so_and_the_others_run_on() {
     g.start(&["--quiet"]);
     g.wait_answering();
     g.wait_file("ticks", " 3\n");
-    let a = g.service("a").pid;
+    let a = Some(g.pid("a"));
     let daemon = g.daemon();
     let most = open_files(daemon).max(open_files(g.anchor())) + 6;
     if ![daemon, g.anchor()].iter().all(|pid| limit(*pid, &format!("--nofile={most}:"))) {

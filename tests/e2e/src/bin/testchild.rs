@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::net::TcpListener;
 use std::process::exit;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keepwell_e2e::sys;
 
@@ -26,13 +26,13 @@ no-newline BYTES          BYTES times `x` without a newline, then wait; --exit C
 invalid-utf8              lines that are no UTF-8, then wait
 fork-bomb                 fork as fast as it goes, 4095 processes at most, then wait
 leak BYTES                take memory and touch it, then wait
-notify TEXT…              send each to NOTIFY_SOCKET, then wait; --after MS
+notify TEXT…              send each to NOTIFY_SOCKET, then wait; --after MS; --gate FILE: not before it is there
 tick FILE                 every 20 ms one line to stdout and `PID N` to FILE; --every MS
 work FOLDER               what the killing tests run: see there
 record FILE               append `PID` to FILE, then wait
 print-env                 the environment, sorted, then wait
 print-fds                 open descriptors, what they are, and parents, then wait
-http PORT                 answer GET /; /ready is 503 for --ready-after MS";
+http PORT                 answer GET /; /ready is 503 until --gate FILE is there";
 
 fn main() {
     let mut args = Args::new();
@@ -82,6 +82,9 @@ fn main() {
         "leak" => leak(&mut args),
         "notify" => {
             args.pause("after");
+            while !args.gate_is_open() {
+                sleep(ms(10));
+            }
             let address = env::var("NOTIFY_SOCKET").expect("NOTIFY_SOCKET is set");
             for text in args.rest() {
                 sys::send_datagram(&address, text.replace("\\n", "\n").as_bytes())
@@ -291,8 +294,6 @@ fn print_fds() {
 
 fn http(args: &mut Args) {
     let port: u16 = args.number("PORT");
-    let ready_after = ms(args.option("ready-after").unwrap_or(0));
-    let begin = Instant::now();
     let listener = match TcpListener::bind(("127.0.0.1", port)) {
         Ok(listener) => listener,
         Err(e) => {
@@ -306,7 +307,7 @@ fn http(args: &mut Args) {
         let _ = stream.set_read_timeout(Some(ms(1000)));
         let mut head = [0; 4096];
         let n = io::Read::read(&mut stream, &mut head).unwrap_or(0);
-        let early = head[..n].starts_with(b"GET /ready") && begin.elapsed() < ready_after;
+        let early = head[..n].starts_with(b"GET /ready") && !args.gate_is_open();
         let status = if early { "503 Service Unavailable" } else { "200 OK" };
         let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n");
     }
@@ -350,8 +351,17 @@ impl Args {
         std::mem::take(&mut self.plain)
     }
 
+    /// Whether the file of `--gate` is there, or none was asked for.
+    fn gate_is_open(&self) -> bool {
+        self.text("gate").is_none_or(|file| fs::exists(file).unwrap_or(false))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.options.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
     fn option(&self, name: &str) -> Option<u64> {
-        let (_, value) = self.options.iter().find(|(n, _)| n == name)?;
+        let value = self.text(name)?;
         Some(value.parse().unwrap_or_else(|_| fail(&format!("--{name} is no number: {value}"))))
     }
 
