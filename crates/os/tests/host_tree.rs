@@ -200,6 +200,44 @@ fn leftovers_of_a_dead_guardian_are_found_and_ended() {
 }
 
 #[test]
+fn empty_folders_of_dead_guardians_are_removed_and_no_others() {
+    let Some(mut dead) = root("dead") else { return };
+    let (Some(mut alive), Some(young)) = (root("alive"), root("young")) else { return };
+    let Some(mut busy) = root("busy") else { return };
+    let path = |root: &mut TreeRoot| {
+        let web = root.make("web", &Limits::default()).unwrap();
+        folder(&web.handle().unwrap()).parent().unwrap().to_owned()
+    };
+    let paths = [path(&mut dead), path(&mut alive), path(&mut busy)];
+    let mut child = start_in(&paths[2].join("web"), "exec sleep 1000");
+    let procs = || std::fs::read_to_string(paths[2].join("web/cgroup.procs")).unwrap();
+    until("one at work", || !procs().is_empty());
+    for path in &paths {
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        std::fs::File::open(path).unwrap().set_modified(hour_ago).unwrap();
+    }
+    // What the anchor keeps is as good as a daemon.
+    let kept = alive.claim().unwrap().try_clone_to_owned().unwrap();
+    let young_path = paths[0].with_file_name(format!("keepwell-{}", guardian("young")));
+    drop((dead, alive, young, busy));
+    let other = root("other").unwrap();
+    assert_eq!(other.end_leftovers(), [""; 0]);
+    let there = |path: &std::path::Path| path.exists();
+    assert!(!there(&paths[0]), "a dead guardian's stays");
+    assert!(there(&paths[1].join("web")), "a living guardian's is gone");
+    assert!(there(&young_path), "one that was made just now is gone");
+    assert!(there(&paths[2].join("web")) && child.try_wait().unwrap().is_none(), "what runs was hit");
+    drop(kept);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("no one at work", || procs().is_empty());
+    assert_eq!(other.end_leftovers(), [""; 0]);
+    assert!(!there(&paths[1]) && !there(&paths[2]));
+    std::fs::remove_dir(young_path).unwrap();
+    other.close();
+}
+
+#[test]
 fn a_process_knows_its_tree() {
     let name = guardian("contains");
     let mut root = TreeRoot::open(&name);

@@ -225,6 +225,44 @@ fn both_killed_in_one_instant_leave_nothing_to_the_next_start() {
     }
 }
 
+/// The folder of a guardian's control groups, made to look an hour old; `None`: it has none.
+fn old_group(g: &Guardian) -> Option<std::path::PathBuf> {
+    let mechanisms = g.info()?.mechanisms;
+    let folder = mechanisms.iter().find_map(|m| m.strip_prefix("trees: cgroup v2, "))?;
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::open(folder).unwrap().set_modified(hour_ago).unwrap();
+    Some(folder.into())
+}
+
+#[test]
+fn empty_control_groups_of_the_dead_are_removed_by_any_start() {
+    let mut dead = Guardian::up("[services.a]\ncommand = 'CHILD hang'\n");
+    let alive = Guardian::up("[services.a]\ncommand = 'CHILD hang'\n");
+    alive.pid("a");
+    alive.cli(&["stop", "a"]).good();
+    dead.pid("a");
+    let (Some(left), Some(kept)) = (old_group(&dead), old_group(&alive)) else {
+        eprintln!("skipped: no control group may be made here");
+        return;
+    };
+    let (anchor, daemon) = (dead.anchor(), dead.daemon());
+    for signal in [sys::SIGSTOP, sys::SIGKILL] {
+        sys::kill(daemon, signal);
+        sys::kill(anchor, signal);
+    }
+    dead.forget();
+    dead.assert_nothing_left(Duration::from_secs(10));
+    // The living one has no daemon for a moment, and nothing runs in its groups.
+    sys::kill(alive.daemon(), sys::SIGKILL);
+    let other = Guardian::up("[services.a]\ncommand = 'CHILD hang'\n");
+    assert!(!left.exists(), "{} is still there", left.display());
+    assert!(kept.join("a").exists(), "{} is gone", kept.display());
+    other.end();
+    alive.wait_for("an answer", |_| true);
+    alive.cli(&["start", "a"]).good();
+    alive.end();
+}
+
 /// Without the right to fork the anchor cannot start a daemon, and nobody else is hindered.
 #[test]
 fn a_daemon_that_cannot_start_leaves_every_service_running_and_writing() {

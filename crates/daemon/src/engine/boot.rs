@@ -34,6 +34,8 @@ pub(crate) const SOCKET: &str = "keepwell.sock";
 const CONFIG_KEY: &[u8] = b"config";
 /// Key of the API's listening socket.
 const API_KEY: &[u8] = b"endpoint/api";
+/// What says that the control groups of this guardian have an owner; each daemon has it too.
+const TREES_KEY: &[u8] = b"trees";
 
 /// What the anchor gave at the start.
 #[derive(Default)]
@@ -255,6 +257,9 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     if first {
         engine.keep_sources(&loaded.sources, now);
         engine.link.send(&Request::Keep(API_KEY.to_vec()), &[endpoint.as_handle()]);
+        if let Some(claim) = engine.trees.claim() {
+            engine.link.send(&Request::Keep(TREES_KEY.to_vec()), &[claim]);
+        }
     }
     engine.adopt(now, left, first);
     for note in notes {

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "openat, inotify and pidfd have no safe form in the standard library")]
 
 mod cgroup;
+mod claim;
 mod fresh;
 pub mod layout;
 mod leftover;

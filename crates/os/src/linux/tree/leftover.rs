@@ -10,9 +10,10 @@ use keepwell_core::Mono;
 use super::super::clock;
 use super::super::spawn::Faults;
 use super::cgroup::collect_pids;
+use super::claim;
 use super::layout::Layout;
 use super::process::{self, Process};
-use super::root::{TreeRoot, kill_folder, remove_tree, root_name};
+use super::root::{ROOT_PREFIX, TreeRoot, kill_folder, remove_tree, root_name};
 
 /// A tree that does not die in this time waits for the kernel (a lost disk); nothing more can be done about it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,9 +32,19 @@ pub(super) fn kill_all(root: &TreeRoot) -> usize {
 pub(super) fn end_leftovers(root: &TreeRoot) -> Vec<String> {
     let name = root_name(root.guardian());
     let mut folders: Vec<PathBuf> = root.roots().collect();
-    let mut leaves = Vec::new();
+    let (mut leaves, mut others) = (Vec::new(), Vec::new());
     if let Some(mount) = Layout::current().unified_mount {
-        find(&mount, &name, DEPTH, &mut folders, &mut leaves);
+        let mut all = Vec::new();
+        find(&mount, DEPTH, &mut all);
+        for found in all {
+            let file = found.file_name().and_then(|f| f.to_str()).unwrap_or_default();
+            match file.strip_suffix(".self") {
+                Some(of) if of == name => leaves.push(found),
+                Some(_) => {}
+                None if file == name => folders.push(found),
+                None => others.push(found),
+            }
+        }
     }
     folders.sort();
     folders.dedup();
@@ -52,6 +63,7 @@ pub(super) fn end_leftovers(root: &TreeRoot) -> Vec<String> {
         // Only an empty one goes away; it may be ours.
         let _ = fs::remove_dir(leaf);
     }
+    claim::sweep(&others, &root.beside());
     let mut notes = Vec::new();
     if found > 0 {
         notes.push(format!("ended {} that an earlier guardian had left running", processes(found - stuck)));
@@ -98,16 +110,15 @@ fn alive(guardian: &str, folders: &[PathBuf]) -> Vec<Process> {
     all.filter(|p| !p.zombie && p.pid != me && (pids.contains(&p.pid) || marked(p))).collect()
 }
 
-fn find(dir: &Path, name: &str, depth: u32, folders: &mut Vec<PathBuf>, leaves: &mut Vec<PathBuf>) {
+/// The folders of all guardians, and their leaves; one may be below another's.
+fn find(dir: &Path, depth: u32, found: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     for entry in entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
-        let file = entry.file_name();
-        if file == *name {
-            folders.push(entry.path());
-        } else if file.to_str().and_then(|f| f.strip_suffix(".self")) == Some(name) {
-            leaves.push(entry.path());
-        } else if depth > 0 {
-            find(&entry.path(), name, depth - 1, folders, leaves);
+        if entry.file_name().to_str().is_some_and(|f| f.starts_with(ROOT_PREFIX)) {
+            found.push(entry.path());
+        }
+        if depth > 0 {
+            find(&entry.path(), depth - 1, found);
         }
     }
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::super::ipc::{BorrowedHandle, Handle};
 use super::super::spawn::Faults;
 use super::cgroup::{Cgroup, collect_pids, count_in};
+use super::claim;
 use super::layout::Layout;
 use super::leftover;
 use super::limit::{Limit, Limits, wanted};
@@ -86,6 +87,8 @@ pub struct TreeRoot {
     layout: Layout,
     /// `keepwell-<guardian>` of version 2, if it could be made.
     unified: Option<PathBuf>,
+    /// Held while this guardian lives.
+    claim: Option<fs::File>,
     /// Why not.
     why_not: Option<String>,
     /// Controllers of version 2 are enabled below `unified`; told once tried.
@@ -120,9 +123,18 @@ impl TreeRoot {
             Err(why) => (None, Some(why)),
         };
         let guardian = guardian.to_owned();
-        let mut root = TreeRoot { guardian, layout, unified, why_not, controllers: None, in_v1: false };
+        let claim = unified.as_deref().and_then(claim::claim);
+        let mut root =
+            TreeRoot { guardian, layout, unified, claim, why_not, controllers: None, in_v1: false };
         root.in_v1 = CONTROLLERS.into_iter().filter_map(|c| root.v1(c)).any(|path| path.is_dir());
         root
+    }
+
+    /// What says that this guardian's groups are not abandoned, for the anchor to keep over the daemon's end; `None`: there
+    /// are none.
+    #[must_use]
+    pub fn claim(&self) -> Option<BorrowedHandle<'_>> {
+        self.claim.as_ref().map(AsFd::as_fd)
     }
 
     /// `cgroup` or `mark`: how trees are held here.
@@ -264,10 +276,16 @@ impl TreeRoot {
     }
 
     /// The same for what an earlier guardian of this name left, wherever in the host's control groups it was; its groups
-    /// are removed. Returns what is worth telling.
+    /// are removed, and those of other guardians that are dead, where they are empty. Returns what is worth telling.
     #[must_use]
     pub fn end_leftovers(&self) -> Vec<String> {
         leftover::end_leftovers(self)
+    }
+
+    /// Where hierarchies of version 1 have a guardian's folder beside this one's.
+    pub(super) fn beside(&self) -> Vec<&Path> {
+        let Layout { memory, cpu, pids, .. } = &self.layout;
+        [memory, cpu, pids].into_iter().flatten().map(PathBuf::as_path).collect()
     }
 
     pub(super) fn guardian(&self) -> &str {
@@ -391,9 +409,12 @@ fn folder_name(name: &str) -> String {
     if safe.contains('.') || safe.starts_with('_') { format!("_{safe}") } else { safe }
 }
 
+/// How the folders of all guardians begin.
+pub(super) const ROOT_PREFIX: &str = "keepwell-";
+
 /// The folder of all that a guardian guards.
 pub(super) fn root_name(guardian: &str) -> String {
-    format!("keepwell-{}", guardian.replace('/', "_"))
+    format!("{ROOT_PREFIX}{}", guardian.replace('/', "_"))
 }
 
 fn make_root(own: &Path, name: &str) -> Result<PathBuf, TreeError> {
