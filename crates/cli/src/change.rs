@@ -38,7 +38,7 @@ impl Waiting {
 ///
 /// # Errors
 /// The guardian's refusal, or that there is none.
-pub(crate) async fn send(
+async fn send(
     target: &Target,
     request: &CommandRequest,
 ) -> Result<(Guardian, keepwell_sdk::wire::CommandReply)> {
@@ -48,6 +48,16 @@ pub(crate) async fn send(
         talk(&note);
     }
     Ok((guardian, reply))
+}
+
+/// Sends a command that is done when it is accepted, and says so.
+///
+/// # Errors
+/// As `send`.
+pub(crate) async fn at_once(target: &Target, request: &CommandRequest) -> Result<i32> {
+    let (_, reply) = send(target, request).await?;
+    human::done(request, &reply).iter().for_each(|line| talk(line));
+    Ok(exit::DONE)
 }
 
 /// Sends a command and waits until what it touches is as it should be.

@@ -1,11 +1,12 @@
 //! Looking at a configuration without starting anything: what `check` prints, and what `up` refuses to begin with.
 
 use std::env;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use keepwell_config::{Account, Config, Context, Diagnostic, Diagnostics, ServiceConfig, Severity, Source};
+use keepwell_config::{Account, Config, Context, Diagnostic, Diagnostics, Host, Severity, Source};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, io_words};
 use crate::locate::Home;
 use crate::output::{Look, talk};
 
@@ -24,19 +25,51 @@ impl Findings {
     }
 }
 
-/// Text, programs and users.
+/// Text, programs, folders and users.
 pub(crate) fn look_at(home: &Home) -> Findings {
     let cx = context(home);
     match load(home, &cx) {
         Ok((sources, config)) => {
-            let mut is_program =
-                |path: &Path| keepwell_os::program::check(path).map_err(|e| without(path, &e.to_string()));
-            let mut all = config.check_host(&sources, &cx, &mut is_program);
-            all.extend(config.services.values().filter_map(|s| unknown_account(s, &home.config)));
+            let mut all = config.check_host(&sources, &cx, &mut ThisHost);
             all.extend(config.warnings.iter().cloned());
             Findings { services: config.services.len(), all }
         }
         Err(Diagnostics(all)) => Findings { services: 0, all },
+    }
+}
+
+struct ThisHost;
+
+impl Host for ThisHost {
+    fn program(&mut self, path: &Path) -> std::result::Result<(), String> {
+        keepwell_os::program::check(path).map_err(|e| without(path, &e.to_string()))
+    }
+
+    fn folder(&mut self, path: &Path) -> std::result::Result<(), String> {
+        match path.metadata() {
+            Ok(m) if m.is_dir() => Ok(()),
+            Ok(_) => Err("it is not a folder".to_owned()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Err("there is no such folder".to_owned()),
+            Err(e) => Err(io_words(&e)),
+        }
+    }
+
+    fn accounts(
+        &mut self,
+        user: Option<&Account>,
+        group: Option<&Account>,
+    ) -> std::result::Result<(), String> {
+        let bare = |account: &Account| match account {
+            Account::Name(name) => name.to_string(),
+            Account::Id(id) => id.to_string(),
+        };
+        let (user, group) = (user.map(bare), group.map(bare));
+        let no_group = group.as_deref().and_then(|g| keepwell_os::identity::group_id(g).err());
+        // With another group in the place of one that is not known, only the user can be wrong.
+        let with = group.as_deref().map(|g| if no_group.is_some() { "0" } else { g });
+        let no_user = user.as_deref().and_then(|u| keepwell_os::identity::lookup(u, with).err());
+        let unknown: Vec<String> = [no_user, no_group].into_iter().flatten().map(|e| e.to_string()).collect();
+        if unknown.is_empty() { Ok(()) } else { Err(unknown.join(", and ")) }
     }
 }
 
@@ -55,23 +88,6 @@ fn without(path: &Path, why: &str) -> String {
     }
 }
 
-/// A user or group that this host does not know.
-fn unknown_account(service: &ServiceConfig, file: &Path) -> Option<Diagnostic> {
-    let bare = |account: &Account| match account {
-        Account::Name(name) => name.to_string(),
-        Account::Id(id) => id.to_string(),
-    };
-    let (user, group) = (service.user.as_ref().map(bare), service.group.as_ref().map(bare));
-    let unknown = match (&user, &group) {
-        (Some(user), group) => keepwell_os::identity::lookup(user, group.as_deref()).err(),
-        (None, Some(group)) => keepwell_os::identity::group_id(group).err(),
-        (None, None) => None,
-    }?;
-    let message = format!("services.{}: {unknown}", service.name);
-    let help = "names are looked up in /etc/passwd and /etc/group, then with getent";
-    Some(Diagnostic::error("unknown-account", message).in_file(shown(file)).help(help))
-}
-
 /// Refuses a configuration that no daemon would accept, before anything is made. A program that is not there is no reason:
 /// it may come.
 ///
@@ -84,6 +100,18 @@ pub(crate) fn must_load(home: &Home, look: &Look) -> Result<()> {
     };
     tell(&findings, look);
     failure.map_or(Ok(()), Err)
+}
+
+/// Refuses what `keepwell run` made of its command line, with its first error.
+///
+/// # Errors
+/// That error.
+pub(crate) fn must_mean(text: &str, base: &Path, state: &Path) -> std::result::Result<(), Box<Diagnostic>> {
+    let sources = [Source { path: "keepwell run".into(), text: text.to_owned() }];
+    let Err(Diagnostics(all)) = keepwell_config::load(&sources, &surroundings(base, state)) else {
+        return Ok(());
+    };
+    all.into_iter().find(|d| d.severity == Severity::Error).map_or(Ok(()), |d| Err(Box::new(d)))
 }
 
 /// Prints findings to stderr.
@@ -100,14 +128,18 @@ fn load(home: &Home, cx: &Context) -> std::result::Result<(Vec<Source>, Config),
     Ok((sources, config))
 }
 
-/// As the daemon will see it: a variable that is no text cannot be named in a configuration.
 fn context(home: &Home) -> Context {
+    surroundings(home.config.parent().unwrap_or(Path::new("")), &home.state)
+}
+
+/// As the daemon will see it: a variable that is no text cannot be named in a configuration.
+fn surroundings(base: &Path, state: &Path) -> Context {
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
     Context {
-        base: home.config.parent().map(PathBuf::from).unwrap_or_default(),
-        state_dir: home.state.clone(),
+        base: base.to_owned(),
+        state_dir: state.to_owned(),
         env: env::vars_os().filter_map(text).collect(),
     }
 }
@@ -133,12 +165,26 @@ mod tests {
     #[test]
     fn what_only_the_host_knows_is_looked_up() {
         let found = findings(
-            "[services.a]\ncommand = \"true\"\nuser = \"no-such-user\"\n[services.b]\ncommand = \"no-such-program\"\n",
+            "[services.a]\ncommand = \"true\"\nuser = \"no-such-user\"\ngroup = \"no-such-group\"\n[services.b]\ncommand = \"no-such-program\"\n",
         );
         let codes: Vec<&str> = found.all.iter().map(|d| d.code).collect();
-        assert_eq!(codes, ["missing-program", "unknown-account"]);
-        assert_eq!(found.all[1].message, "services.a: there is no user `no-such-user` on this host");
+        assert_eq!(codes, ["unknown-account", "missing-program"]);
+        assert_eq!(
+            found.all[0].message,
+            "services.a: there is no user `no-such-user` on this host, and there is no group `no-such-group` on this host"
+        );
+        assert_eq!((found.all[0].line, found.all[1].line), (3, 6));
         assert_eq!((found.services, found.errors()), (2, 2));
+    }
+
+    #[test]
+    fn a_folder_to_run_in_has_to_be_one() {
+        let found = findings(
+            "[services.a]\ncommand = \"true\"\ncwd = \"none\"\n[services.b]\ncommand = \"true\"\ncwd = \"keepwell.toml\"\n",
+        );
+        let labels: Vec<&str> = found.all.iter().filter_map(|d| d.label.as_deref()).collect();
+        assert!(labels[0].ends_with("/none: there is no such folder"), "{labels:?}");
+        assert!(labels[1].ends_with("/keepwell.toml: it is not a folder"), "{labels:?}");
     }
 
     #[test]

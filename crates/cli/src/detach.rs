@@ -18,7 +18,7 @@ use crate::guardian::{Guardian, socket_in};
 use crate::hold::state_folder;
 use crate::locate::Place;
 use crate::output::events::Lines;
-use crate::output::{self, human, talk};
+use crate::output::{self, Look, human, talk};
 use crate::wait::{INTERRUPTED, Telling, Wait, Wanted};
 use keepwell_sdk::client::EventQuery;
 
@@ -38,6 +38,7 @@ pub(crate) fn detach(cx: &Context, options: &Options, timeout: Duration, telling
     let path = options.state_dir.join(LAST_WORDS);
     let unusable = |e: std::io::Error| {
         Failure::failed(format!("{} cannot be written: {}", path.display(), io_words(&e)))
+            .hint("--state DIR names another state folder")
     };
     let mut words = keepwell_os::files::open_private(&path).map_err(unusable)?;
     let told = words.seek(SeekFrom::End(0)).map_err(unusable)?;
@@ -98,7 +99,7 @@ async fn come_up(
     let all = guardian.services(&[]).await?;
     let mut lines = Lines::new(cx.look());
     lines.expect(&all);
-    begin(&info, telling)?;
+    begin(cx, &info, telling)?;
     let wait = Wait {
         verb: "start".into(),
         goals: wanted(&all),
@@ -164,11 +165,11 @@ async fn has_ended(anchor: &mut Background) -> Option<Result<i32>> {
     None
 }
 
-fn begin(info: &Info, telling: Telling) -> Result<()> {
+fn begin(cx: &Context, info: &Info, telling: Telling) -> Result<()> {
     if telling.json {
         return output::print(&output::json::line(&output::json::UpLine::Guardian(info))?);
     }
-    talk(&human::headline(info, std::env::current_dir().ok().as_deref()));
+    talk(&Look::stderr(cx.color).text(&human::headline(info, std::env::current_dir().ok().as_deref())));
     for held in &info.held_down {
         talk(&human::stays_down(held));
     }

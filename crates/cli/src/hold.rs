@@ -58,6 +58,8 @@ const PREDECESSOR: Duration = Duration::from_secs(10);
 /// Whoever reads the output of `keepwell run` may be slow and still wants all of it; but a terminal that is held with
 /// Ctrl+S must not keep the exit code for ever.
 const PASSING_ON: Duration = Duration::from_secs(30);
+/// How long one that runs is asked how it is, when all that remains is to refuse.
+const ANSWER: Duration = Duration::from_secs(1);
 /// The file of the guardian's name in the state folder.
 const NAME: &str = "guardian";
 
@@ -123,8 +125,14 @@ fn lock(state: &Path) -> Result<Lock> {
     held.map_err(|e| match e {
         LockError::Held { pid } => {
             let pid = pid.map(|p| format!(" (pid {p})")).unwrap_or_default();
-            Failure::failed(format!("keepwell{pid} runs already with the state folder {}", state.display()))
-                .hint("keepwell status shows how it is, keepwell reload takes a new configuration on, keepwell down ends it")
+            let (does, hint) = match is_stopping(state) {
+                true => ("is still stopping in", "keepwell down waits until it has ended"),
+                false => (
+                    "runs already with",
+                    "keepwell status shows how it is, keepwell reload takes a new configuration on, keepwell down ends it",
+                ),
+            };
+            Failure::failed(format!("keepwell{pid} {does} the state folder {}", state.display())).hint(hint)
         }
         LockError::Io { path, source } => {
             Failure::failed(format!("{} cannot be locked: {}", path.display(), io_words(&source)))
@@ -136,6 +144,16 @@ fn lock(state: &Path) -> Result<Lock> {
 fn answers(state: &Path) -> bool {
     let place = Place { scope: None, socket: socket_in(state), chosen: true };
     wait_for(async { Ok(Guardian::at(&place).await.is_ok()) }).unwrap_or(false)
+}
+
+/// Whether it says so. One whose daemon is being replaced says nothing for a while.
+fn is_stopping(state: &Path) -> bool {
+    let place = Place { scope: None, socket: socket_in(state), chosen: true };
+    wait_for(async {
+        let info = async { Guardian::at(&place).await.ok()?.info().await.ok() };
+        Ok(tokio::time::timeout(ANSWER, info).await.ok().flatten().is_some_and(|i| i.stopping))
+    })
+    .unwrap_or(false)
 }
 
 /// What marks the processes of this state folder's guardian, so that the next one finds what an earlier one left. Made of a

@@ -5,6 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+/// A number of lines or events as it is typed.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn how_many(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number from 0 to {}", u32::MAX))
+}
+
 /// What "now" is and where the reader lives. Given to everything that prints, so that tests can hold it still.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {

@@ -160,8 +160,20 @@ pub struct ServiceConfig {
     pub hooks: HookCommands,
     /// Where its output goes.
     pub log: LogConfig,
-    /// Where the command stands, for findings about the program.
-    pub(crate) command_at: At,
+    /// For findings that only the host can make.
+    pub(crate) places: Places,
+}
+
+/// Where the file says what the host may not have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) command: At,
+    pub(crate) cwd: At,
+    pub(crate) env_file: At,
+    /// `user`, else `group`.
+    pub(crate) account: At,
+    pub(crate) hooks: At,
+    pub(crate) ready: At,
 }
 
 /// A program and its arguments.

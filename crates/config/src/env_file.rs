@@ -34,7 +34,7 @@ impl ServiceConfig {
             return Err(failed(format!("{} is not UTF-8", path.display())).in_file(path));
         };
         env_lines(&content).map_err(|(line, why)| {
-            let mut d = failed(format!("{}: {why}", path.display()))
+            let mut d = failed(format!("{}:{line}: {why}", path.display()))
                 .in_file(path)
                 .help("a line is NAME=value, NAME=\"value\" or NAME='value'; `#` starts a comment");
             d.line = line;

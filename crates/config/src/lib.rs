@@ -33,6 +33,7 @@ pub use element::command::{Split, SplitError, split};
 pub use element::duration::parse as parse_duration;
 pub use element::signal::{signal_name, signal_number};
 pub use element::size::parse as parse_size;
+pub use host::Host;
 pub use keys::{Change, Class, diff};
 pub use load::load;
 pub use resolve::{HttpTarget, ResolvedHooks, ResolvedLog, ResolvedReady, ResolvedService};

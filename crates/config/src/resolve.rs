@@ -386,7 +386,7 @@ impl ResolvedService {
     pub fn candidates_of(&self, argv: &[String]) -> Vec<PathBuf> {
         let Some(program) = argv.first() else { return vec![] };
         if program.contains(std::path::is_separator) {
-            return vec![self.cwd.join(program)];
+            return vec![self.cwd.join(program.strip_prefix("./").unwrap_or(program))];
         }
         let path = self.env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
         // An empty part of PATH is the current folder (POSIX, 8.3): the service's.

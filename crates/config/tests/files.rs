@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use keepwell_config::{Context, Diagnostics, load, read_sources};
+use keepwell_config::{Account, Context, Diagnostics, Host, load, read_sources};
 
 fn context(base: &Path) -> Context {
     let env =
@@ -101,13 +101,29 @@ fn an_env_file_that_is_wrong_names_its_line_and_no_value() {
 fn what_only_the_host_knows() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keepwell.toml");
-    let text = "[services.a]\ncommand = \"server --now\"\n\n[services.b]\ncommand = [\"./bin/b\"]\n\n[services.c]\ncommand = \"there\"\n\n[services.d]\ncommand = \"x\"\nenv_file = \"absent.env\"\n";
+    let text = "[services.a]\ncommand = \"server --now\"\n\n[services.b]\ncommand = [\"./bin/b\"]\n\n[services.c]\ncommand = \"there\"\n\n[services.d]\ncommand = \"x\"\nenv_file = \"absent.env\"\n\n[services.e]\ncommand = \"there\"\nuser = \"nobody-here\"\nhooks = { pre_start = \"./prepare\" }\nready = { exec = \"probe\" }\n\n[services.f]\ncommand = \"there\"\ncwd = \"absent\"\n";
     fs::write(&file, text).unwrap();
     let cx = context(dir.path());
     let sources = read_sources(&file).unwrap();
     let config = load(&sources, &cx).unwrap();
-    let mut look =
-        |p: &Path| if p.ends_with("there") { Ok(()) } else { Err("there is no such file".to_owned()) };
-    let found = Diagnostics(config.check_host(&sources, &cx, &mut look));
+    let found = Diagnostics(config.check_host(&sources, &cx, &mut There));
     insta::assert_snapshot!(shown(&found, dir.path()));
+}
+
+/// A host with files named `there`, and no users.
+struct There;
+
+impl Host for There {
+    fn program(&mut self, path: &Path) -> Result<(), String> {
+        if path.ends_with("there") { Ok(()) } else { Err("there is no such file".to_owned()) }
+    }
+    fn folder(&mut self, path: &Path) -> Result<(), String> {
+        if path.ends_with("absent") { Err("there is no such folder".to_owned()) } else { Ok(()) }
+    }
+    fn accounts(&mut self, user: Option<&Account>, _group: Option<&Account>) -> Result<(), String> {
+        match user {
+            Some(Account::Name(name)) => Err(format!("there is no user `{name}` on this host")),
+            Some(Account::Id(_)) | None => Ok(()),
+        }
+    }
 }

@@ -164,7 +164,7 @@ fn what_an_instance_is_started_with() {
     ];
     let expected: BTreeMap<String, String> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
     assert_eq!(web.env, expected);
-    assert_eq!(web.candidates(), [Path::new("/srv/app/web/./server")]);
+    assert_eq!(web.candidates(), [Path::new("/srv/app/web/server")]);
 
     let shell = config.services["shell"].resolve(1, &context()).unwrap();
     assert_eq!(shell.argv, ["/bin/sh", "-c", "cd data && exec ./run \"${X:-shell}\" ${Y:-81}"]);

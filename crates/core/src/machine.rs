@@ -410,7 +410,11 @@ impl Supervisor {
             let from = core::mem::replace(&mut service.s.shown, state);
             service.s.since = now.wall;
             let run = service.s.main_run();
-            let reason = self.reason(i);
+            let reason = match (from, state) {
+                // Why it was started is an old story by now.
+                (State::Degraded, State::Running | State::Ready) => "all that it depends on is back".into(),
+                _ => self.reason(i),
+            };
             self.tell(now, Some(i), run, EventKind::StateChanged { from, to: state, reason });
         }
     }

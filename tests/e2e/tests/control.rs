@@ -84,7 +84,7 @@ fn signals_reach_whom_they_are_for_and_change_nothing_else() {
     g.wait_log("a", "armed");
     g.wait_for("a's process is known", |all| all[0].pid.is_some());
     let pid = g.service("a").pid;
-    g.cli(&["signal", "HUP", "a"]).good();
+    g.cli(&["signal", "HUP", "a"]).good().says(&["a: SIGHUP sent"]);
     g.wait_log("a", "got HUP");
     assert_eq!(g.service("a").pid, pid);
     assert_ne!(g.cli(&["signal", "NOSUCH", "a"]).code, 0);
@@ -99,7 +99,7 @@ fn a_paused_service_is_left_alone_until_it_is_resumed() {
     let mut g = Guardian::up("[services.a]\ncommand = 'CHILD tick ticks'\nrestart = { delay = '0s' }\n");
     g.wait_file("ticks", " 3\n");
     let pid = g.pid("a");
-    g.cli(&["pause", "a"]).good();
+    g.cli(&["pause", "a"]).good().says(&["a: paused"]);
     assert!(sys::kill(pid, sys::SIGKILL));
     g.wait_for("a is down and held", |all| all[0].pid.is_none() && all[0].state == "paused");
     // Over a restart of keepwell too.

@@ -54,8 +54,10 @@ fn a_second_interrupt_ends_all_at_once() {
         "#,
     );
     g.wait_log("stubborn", "nothing moves me");
+    g.cli(&["up"]).with_code(1).says(&["runs already", "keepwell status"]);
     g.interrupt();
     g.wait_state("stubborn", &["stopping"]);
+    g.cli(&["up"]).with_code(1).says(&["is still stopping", "keepwell down"]);
     let start = Instant::now();
     g.interrupt();
     g.wait_exit();

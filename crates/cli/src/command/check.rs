@@ -13,7 +13,7 @@ use crate::locate::{Surroundings, Target};
 use crate::output::human::count;
 use crate::output::{self, Look, json, talk};
 
-/// Check a configuration without touching what runs: its text, its programs, its users
+/// Check a configuration without touching what runs: its text, its programs, folders and users
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   keepwell check

@@ -13,7 +13,7 @@ use crate::guardian::Guardian;
 use crate::interrupt::Interrupt;
 use crate::locate::Target;
 use crate::output::events::Lines;
-use crate::output::{self, human, talk};
+use crate::output::{self, Look, human, talk};
 use crate::time::{self, rough};
 use crate::wait::{INTERRUPTED, until};
 use keepwell_sdk::client::EventQuery;
@@ -67,7 +67,8 @@ impl Down {
         let info = guardian.info().await?;
         end.pid = Some(info.anchor_pid);
         let all = guardian.services(&[]).await?;
-        talk(&format!("ending {}", human::headline(&info, std::env::current_dir().ok().as_deref())));
+        let headline = human::headline(&info, std::env::current_dir().ok().as_deref());
+        talk(&Look::stderr(cx.color).text(&format!("ending {headline}")));
         // Listened to before it is asked: with nothing to stop it is gone in the same moment.
         let query = EventQuery { after: Some(guardian.last_seq().await?), ..EventQuery::default() };
         let mut events = guardian.follow_events(query).await?;

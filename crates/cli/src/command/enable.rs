@@ -3,7 +3,7 @@
 use clap::Args;
 use keepwell_sdk::wire::CommandRequest;
 
-use crate::change::send;
+use crate::change::at_once;
 use crate::failure::Result;
 use crate::locate::Target;
 
@@ -24,6 +24,6 @@ impl Enable {
     pub(crate) async fn run(self) -> Result<i32> {
         let request =
             CommandRequest { verb: "enable".into(), services: self.services, ..CommandRequest::default() };
-        send(&self.target, &request).await.map(|_| keepwell_sdk::exit::DONE)
+        at_once(&self.target, &request).await
     }
 }

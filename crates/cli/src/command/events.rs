@@ -26,8 +26,8 @@ pub(crate) struct Events {
     #[arg(short = 'f', long)]
     follow: bool,
     /// The last so many; otherwise 100, or all --since then
-    #[arg(short = 'n', long, value_name = "N")]
-    lines: Option<u64>,
+    #[arg(short = 'n', long, value_name = "N", value_parser = time::how_many)]
+    lines: Option<u32>,
     /// Only what happened since: a duration back from now (10m) or a moment (2026-01-31T14:00:00Z)
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
@@ -55,7 +55,7 @@ impl Events {
             true => output::print(&json::line(event)?),
             false => output::print(&events::event(event, &Clock::real(), &look)),
         };
-        let limit = self.lines.or(if since.is_some() { None } else { Some(RECENT) });
+        let limit = self.lines.map(u64::from).or(if since.is_some() { None } else { Some(RECENT) });
         let query =
             EventQuery { services: self.service.iter().cloned().collect(), since, after: None, limit };
         let past = guardian.events(&query).await?;

@@ -29,7 +29,7 @@ pub(crate) struct Logs {
     #[arg(short = 'f', long)]
     follow: bool,
     /// How many lines of each service; otherwise 10, or all --since then
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = time::how_many)]
     lines: Option<u32>,
     /// Only what was written since: a duration back from now (10m) or a moment (2026-01-31T14:00:00Z)
     #[arg(long, value_name = "WHEN")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use keepwell_sdk::wire::CommandRequest;
 
-use crate::change::send;
+use crate::change::at_once;
 use crate::failure::Result;
 use crate::locate::Target;
 use crate::time;
@@ -41,6 +41,6 @@ impl Pause {
             stop_after_ms: self.stop_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             ..CommandRequest::default()
         };
-        send(&self.target, &request).await.map(|_| keepwell_sdk::exit::DONE)
+        at_once(&self.target, &request).await
     }
 }

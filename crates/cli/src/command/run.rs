@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use keepwell_config::Diagnostic;
 use keepwell_daemon::options::Options;
 
 use super::Context;
+use crate::config_check;
 use crate::failure::{Failure, Result, io_words};
 use crate::hold::{Hold, ViewStyle, hold};
 use crate::locate::Scope;
@@ -38,6 +40,9 @@ pub(crate) struct Run {
     command: Vec<String>,
 }
 
+/// As in a configuration.
+const LONGEST_NAME: usize = 100;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Restart {
     /// None
@@ -60,9 +65,11 @@ impl Run {
         let base = crate::locate::Surroundings::here()?.cwd;
         let name = self.service_name();
         let folder = Folder::make()?;
+        let config = self.config(&name, &folder.0);
+        config_check::must_mean(&config, &base, &folder.0).map_err(|d| self.refused(&d))?;
         let options = Options {
             config: None,
-            inline: Some(self.config(&name, &folder.0)),
+            inline: Some(config),
             base,
             state_dir: folder.0.clone(),
             scope: Scope::Project.name().into(),
@@ -82,8 +89,24 @@ impl Run {
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
             .collect();
-        let name = name.trim_matches(['-', '.', '_']);
-        if name.is_empty() { "program".to_owned() } else { name.to_owned() }
+        let name: String = name.trim_matches(['-', '.', '_']).chars().take(LONGEST_NAME).collect();
+        if name.is_empty() { "program".to_owned() } else { name }
+    }
+
+    /// In the words of the command line.
+    fn refused(&self, d: &Diagnostic) -> Failure {
+        match &self.ready {
+            Some(ready) if d.message.starts_with("`ready`") => {
+                let why = d.label.as_deref().unwrap_or("it is no readiness check");
+                Failure::usage(format!("--ready {ready}: {why}"))
+                    .hint("http://HOST:PORT/PATH, tcp://HOST:PORT, unix:PATH, or notify")
+            }
+            Some(_) | None => {
+                let label = d.label.as_ref().map(|l| format!(": {l}")).unwrap_or_default();
+                let failure = Failure::usage(format!("{}{label}", d.message));
+                Failure { hint: d.help.clone(), ..failure }
+            }
+        }
     }
 
     /// The same configuration that a file would hold.
@@ -176,6 +199,28 @@ mod tests {
         assert_eq!(run(&["/usr/bin/python3", "x"]).service_name(), "python3");
         assert_eq!(run(&["./my server!"]).service_name(), "my-server");
         assert_eq!(run(&["/"]).service_name(), "program");
+        assert_eq!(run(&["x".repeat(300).as_str()]).service_name(), "x".repeat(LONGEST_NAME));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_said_in_the_words_of_the_command_line() {
+        let refused = |run: Run| {
+            let state = Path::new("/tmp/s");
+            let config = run.config(&run.service_name(), state);
+            let failure = run.refused(&config_check::must_mean(&config, Path::new("/"), state).unwrap_err());
+            assert_eq!(failure.code, keepwell_sdk::exit::USAGE);
+            format!("{}\n{}\n", failure.text, failure.hint.unwrap_or_default())
+        };
+        let ready = |check: &str| Run { ready: Some(check.into()), ..run(&["true"]) };
+        let name = Run { env: vec![("KEEPWELL_RUN".into(), "x".into())], ..run(&["true"]) };
+        let all = [ready("ftp://x"), ready("tcp://localhost"), name].map(refused).concat();
+        insta::assert_snapshot!(all, @r#"
+        --ready ftp://x: no check is written like this
+        http://HOST:PORT/PATH, tcp://HOST:PORT, unix:PATH, or notify
+        --ready tcp://localhost: the port is missing: "127.0.0.1:5432"
+        http://HOST:PORT/PATH, tcp://HOST:PORT, unix:PATH, or notify
+        `KEEPWELL_RUN` is set by keepwell and cannot be set in services.true.env: use another name
+        "#);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use keepwell_sdk::wire::CommandRequest;
 
-use crate::change::send;
+use crate::change::at_once;
 use crate::failure::Result;
 use crate::locate::Target;
 
@@ -51,6 +51,6 @@ impl Signal {
             to: Some(to.into()),
             ..CommandRequest::default()
         };
-        send(&self.target, &request).await.map(|_| keepwell_sdk::exit::DONE)
+        at_once(&self.target, &request).await
     }
 }

@@ -90,13 +90,10 @@ impl Lines {
             return None;
         }
         let paint = level_paint(&e.level);
-        let sign = if self.look.unicode { "·" } else { "-" };
-        Some(format!(
-            "{}  {} {}\n",
-            self.name(service),
-            sign,
-            self.look.paint(paint, &self.look.text(&e.text))
-        ))
+        // ASCII's sign for this is that of a service that is stopped.
+        let sign = if self.look.unicode { "·" } else { "#" };
+        let text = self.look.paint(paint, &self.look.text(without_name(e)));
+        Some(format!("{}  {sign} {text}\n", self.name(service)))
     }
 
     /// Why, and for what will be tried again, when.
@@ -158,12 +155,16 @@ pub(crate) fn event(e: &Event, clock: &Clock, look: &Look) -> String {
                 reason.as_deref().filter(|r| !r.is_empty()).map(|r| format!(": {r}")).unwrap_or_default();
             format!("{}{}", look.paint(paint, &words), look.text(&reason))
         }
-        (None, _) => {
-            let text = e.service.as_deref().and_then(|s| e.text.strip_prefix(s)).unwrap_or(&e.text);
-            look.paint(level_paint(&e.level), &look.text(text.trim_start_matches([':', ' '])))
-        }
+        (None, _) => look.paint(level_paint(&e.level), &look.text(without_name(e))),
     };
     format!("{}  {service}  {what}\n", look.paint(Paint::Dim, &at))
+}
+
+/// The text for a line that has the name already. `web@2 …` is not about `web`.
+fn without_name(e: &Event) -> &str {
+    let rest = e.service.as_deref().and_then(|s| e.text.strip_prefix(s));
+    let rest = rest.filter(|r| r.starts_with([':', ' '])).unwrap_or(&e.text);
+    rest.trim_start_matches([':', ' '])
 }
 
 /// What the guardian says of itself, with its name before it.

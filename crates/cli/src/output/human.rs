@@ -1,6 +1,6 @@
 //! Words and signs that every screen shares.
 
-use keepwell_sdk::wire::{Action, CommandReply, Info, ReloadReply, Status};
+use keepwell_sdk::wire::{Action, CommandReply, CommandRequest, Info, ReloadReply, Status};
 
 use super::{Look, Paint};
 use crate::time::{Clock, rough};
@@ -133,6 +133,21 @@ pub(crate) fn command_notes(reply: &CommandReply, verb: &str, asked: &[String]) 
     }
     lines.extend(reply.notes.iter().cloned());
     lines
+}
+
+/// What a command did of which no change of state tells.
+pub(crate) fn done(request: &CommandRequest, reply: &CommandReply) -> Vec<String> {
+    let signal = request.signal.as_deref().unwrap_or_default().to_ascii_uppercase();
+    let what = match request.verb.as_str() {
+        "pause" if request.freeze => "frozen".to_owned(),
+        "pause" => "paused".to_owned(),
+        "signal" if signal.starts_with("SIG") => format!("{signal} sent"),
+        "signal" if signal.starts_with(|c: char| c.is_ascii_digit()) => format!("signal {signal} sent"),
+        "signal" => format!("SIG{signal} sent"),
+        verb => format!("{verb}d"),
+    };
+    let changed = reply.actions.iter().filter(|a| a.action != "nothing");
+    changed.map(|a| format!("{}: {what}", a.service)).collect()
 }
 
 /// The plan of a reload.
@@ -273,6 +288,31 @@ mod tests {
         mailer: nothing to do (stopped already)
         report depends on web and runs on
         ");
+    }
+
+    #[test]
+    fn what_no_state_tells_is_said() {
+        let action = |service: &str, action: &str| Action {
+            service: service.into(),
+            action: action.into(),
+            why: String::new(),
+        };
+        let reply = CommandReply {
+            actions: vec![action("web", "update"), action("api", "nothing")],
+            ..CommandReply::default()
+        };
+        let said = |verb: &str, signal: Option<&str>, freeze: bool| {
+            let signal = signal.map(str::to_owned);
+            let request = CommandRequest { verb: verb.into(), signal, freeze, ..CommandRequest::default() };
+            done(&request, &reply).join("; ")
+        };
+        assert_eq!(said("pause", None, false), "web: paused");
+        assert_eq!(said("pause", None, true), "web: frozen");
+        assert_eq!(said("resume", None, false), "web: resumed");
+        assert_eq!(said("disable", None, false), "web: disabled");
+        assert_eq!(said("signal", Some("hup"), false), "web: SIGHUP sent");
+        assert_eq!(said("signal", Some("SIGHUP"), false), "web: SIGHUP sent");
+        assert_eq!(said("signal", Some("1"), false), "web: signal 1 sent");
     }
 
     fn plan() -> ReloadReply {

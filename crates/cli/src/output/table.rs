@@ -36,7 +36,7 @@ const GAP: usize = 2;
 pub(crate) fn render(columns: &[Column], rows: &[Vec<Cell>], look: &Look) -> String {
     let says = |i: usize| rows.iter().any(|r| !matches!(r[i].text.as_str(), "" | "–"));
     let mut shown: Vec<usize> = (0..columns.len()).filter(|i| !columns[*i].optional || says(*i)).collect();
-    let widths: Vec<usize> = (0..columns.len())
+    let mut widths: Vec<usize> = (0..columns.len())
         .map(|i| {
             rows.iter().map(|r| r[i].text.chars().count()).chain([columns[i].title.len()]).max().unwrap_or(0)
         })
@@ -49,6 +49,7 @@ pub(crate) fn render(columns: &[Column], rows: &[Vec<Cell>], look: &Look) -> Str
             _ => break,
         }
     }
+    shorten_first(&mut widths, &shown, look);
     let header: Vec<Cell> = columns.iter().map(|c| Cell::new(c.title, Paint::Dim)).collect();
     let mut text = String::new();
     for row in [&header].into_iter().chain(rows) {
@@ -58,6 +59,25 @@ pub(crate) fn render(columns: &[Column], rows: &[Vec<Cell>], look: &Look) -> Str
     text
 }
 
+/// Long names give way to what else is to be said, as far as somebody can still tell them apart.
+fn shorten_first(widths: &mut [usize], shown: &[usize], look: &Look) {
+    const NAME: usize = 16;
+    const LAST: usize = 24;
+    let ([first, middle @ .., last], Some(width)) = (shown, look.width) else { return };
+    let middle: usize = middle.iter().map(|i| widths[*i] + GAP).sum();
+    let room = width.saturating_sub(middle + GAP + widths[*last].min(LAST));
+    widths[*first] = widths[*first].min(room.max(NAME));
+}
+
+/// Cuts out the middle, since names that begin alike often end differently.
+fn cut_middle(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    let kept = width.saturating_sub(1);
+    let begin: String = text.chars().take(kept.div_ceil(2)).collect();
+    let end: String = text.chars().skip(length - kept / 2).collect();
+    format!("{begin}…{end}")
+}
+
 fn line(row: &[Cell], shown: &[usize], widths: &[usize], look: &Look) -> String {
     let mut text = String::new();
     let mut used = 0;
@@ -65,7 +85,13 @@ fn line(row: &[Cell], shown: &[usize], widths: &[usize], look: &Look) -> String 
         let last = place + 1 == shown.len();
         let cell = &row[*i];
         let room = look.width.map_or(usize::MAX, |w| w.saturating_sub(used));
-        let words = look.text(&cut(&cell.text, room));
+        // A screen without `…` gets three dots.
+        let name = if look.unicode { widths[*i] } else { widths[*i].saturating_sub(2) };
+        let fitting = match place == 0 && !last && cell.text.chars().count() > widths[*i] {
+            true => cut_middle(&cell.text, name),
+            false => cell.text.clone(),
+        };
+        let words = look.text(&cut(&fitting, room));
         // Nothing follows the last column, so spaces after it would only wrap a full line.
         let padding = if last { 0 } else { widths[*i].saturating_sub(words.chars().count()) + GAP };
         used += words.chars().count() + padding;
@@ -107,6 +133,31 @@ mod tests {
         NAME    NEXT
         api     restart…
         worker
+        ");
+    }
+
+    #[test]
+    fn a_long_name_leaves_room_for_what_happens_next() {
+        let column = |title, drop| Column { title, drop, optional: true };
+        let columns = [column("NAME", 0), column("STATE", 0), column("PID", 1), column("NEXT", 0)];
+        let row = |cells: [&str; 4]| cells.map(Cell::plain).to_vec();
+        let long = "a-service-whose-name-says-all-there-is-to-say-number-";
+        let rows = [
+            row([&format!("{long}1"), "ready", "1", ""]),
+            row([&format!("{long}2"), "backing off", "–", "restart in 3 s"]),
+        ];
+        let look = Look { width: Some(60), ..Look::SIGNS };
+        insta::assert_snapshot!(render(&columns, &rows, &look), @r"
+        NAME                             STATE        NEXT
+        a-service-whose…to-say-number-1  ready
+        a-service-whose…to-say-number-2  backing off  restart in 3 s
+        ");
+        let ascii = render(&columns, &rows, &Look { unicode: false, ..look });
+        assert!(ascii.contains("a-service-whos...o-say-number-1  ready\n"), "{ascii}");
+        insta::assert_snapshot!(render(&columns, &rows, &Look { width: Some(40), ..look }), @r"
+        NAME              STATE        NEXT
+        a-servic…umber-1  ready
+        a-servic…umber-2  backing off  restart…
         ");
     }
 

@@ -84,7 +84,6 @@ impl Building<'_, '_> {
             fingerprint: 0,
         };
         let mut config = self.process(&raw, command, env);
-        config.command_at = raw.command.as_ref().map_or(self.at, |c| c.at);
         config.ready = readiness.how;
         config.hooks = hooks.1;
         config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);

@@ -1,6 +1,6 @@
 //! What a process is given when it is started: command, environment, identity, limits.
 
-use crate::config::{Command, Env, HookCommands, Limits, LogConfig, Ready, Rotate, ServiceConfig};
+use crate::config::{Command, Env, HookCommands, Limits, LogConfig, Places, Ready, Rotate, ServiceConfig};
 use crate::element::command::{CommandText, inside, split};
 use crate::element::env::RawEnv;
 use crate::element::limits::RawLimits;
@@ -98,7 +98,22 @@ impl Building<'_, '_> {
             ready: Ready::None,
             hooks: HookCommands::default(),
             log: LogConfig { file: None, stderr_file: None, rotate: Rotate::default() },
-            command_at: At::default(),
+            places: self.places(raw),
+        }
+    }
+
+    fn places(&self, raw: &RawService) -> Places {
+        fn at<T>(value: Option<&Located<T>>) -> Option<At> {
+            value.map(|v| v.at)
+        }
+        let or_name = |place: Option<At>| place.unwrap_or(self.at);
+        Places {
+            command: or_name(at(raw.command.as_ref())),
+            cwd: or_name(at(raw.cwd.as_ref())),
+            env_file: or_name(at(raw.env_file.as_ref())),
+            account: or_name(at(raw.user.as_ref()).or(at(raw.group.as_ref()))),
+            hooks: or_name(at(raw.hooks.as_ref())),
+            ready: or_name(at(raw.ready.as_ref())),
         }
     }
 

@@ -106,25 +106,37 @@ schema_of!(RawService, |generator| Self::table_schema(generator));
 pub(crate) fn hint(name: &str, _value: &DeValue<'_>) -> Option<String> {
     let lower = name.to_ascii_lowercase().replace('-', "_");
     let ours = match lower.as_str() {
-        "cmd" | "exec" | "exec_start" | "execstart" | "program" | "entrypoint" | "args" | "script" => {
-            "command"
-        }
-        "directory" | "working_dir" | "working_directory" | "workingdirectory" | "workdir" | "dir" => "cwd",
-        "environment" | "environ" => "env",
+        "cmd" | "exec" | "exec_start" | "execstart" | "program" | "entrypoint" | "args" | "script"
+        | "application" | "appparameters" => "command",
+        "directory" | "working_dir" | "working_directory" | "workingdirectory" | "workdir" | "dir"
+        | "appdirectory" => "cwd",
+        "environment" | "environ" | "appenvironment" | "appenvironmentextra" => "env",
         "environment_file" | "environmentfile" => "env_file",
         "autostart" | "disabled" | "active" => "enabled",
         "numprocs" | "replicas" | "scale" | "processes" => "instances",
         "after" | "requires" | "wants" | "depends" | "dependencies" | "needs" => "depends_on",
         "autorestart" | "restart_policy" => "restart",
         "healthcheck" | "readiness" | "health" | "readiness_probe" | "wait_for" => "ready",
-        "stopsignal" | "stop_signal" | "kill_signal" | "stop_timeout" | "stop_grace_period" => "stop",
+        "restart_sec" | "restartsec" | "restart_delay" | "apprestartdelay" => "restart.delay",
+        "max_restarts" | "startretries" | "start_limit_burst" | "startlimitburst" => "restart.limit",
+        "exitcodes" | "stop_exit_codes" | "successexitstatus" => "restart.exit_codes",
+        "stopwaitsecs" | "kill_timeout" | "timeoutstopsec" | "timeout_stop_sec" | "stopasgroup"
+        | "killasgroup" | "stopsignal" | "stop_signal" | "kill_signal" | "stop_timeout"
+        | "stop_grace_period" => "stop",
         "type" => "kind",
-        "stdout_logfile" | "stdout" | "logfile" | "log_file" | "logs" => "log.file",
-        "stderr_logfile" | "stderr" => "log.stderr_file",
+        "standardoutput" | "out_file" | "appstdout" | "stdout_logfile" | "stdout" | "logfile"
+        | "log_file" | "logs" => "log.file",
+        "standarderror" | "error_file" | "appstderr" | "stderr_logfile" | "stderr" => "log.stderr_file",
         "uid" => "user",
         "gid" => "group",
-        "startsecs" => "ready",
-        "memory_limit" | "mem_limit" => "limits.memory",
+        "startsecs" | "min_uptime" => "ready.delay",
+        "execstartpre" | "exec_start_pre" => "hooks.pre_start",
+        "execstartpost" | "exec_start_post" => "hooks.post_start",
+        "execstop" | "exec_stop" => "hooks.pre_stop",
+        "execstoppost" | "exec_stop_post" => "hooks.post_stop",
+        "limitnofile" => "limits.nofile",
+        "tasksmax" => "limits.tasks",
+        "memorymax" | "memory_max" | "max_memory_restart" | "memory_limit" | "mem_limit" => "limits.memory",
         _ => return inner(name),
     };
     Some(format!("here it is called `{ours}`"))

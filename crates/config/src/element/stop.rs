@@ -53,8 +53,11 @@ impl Element for RawStop {
             }
             DeValue::Array(_) => list::<RawStep, Self>(r, node, key).map(Self),
             DeValue::String(s) => {
-                let label = format!("write [{{ signal = \"{}\", wait = \"10s\" }}]", s.escape_debug());
-                r.bad(at, key, label)
+                let (mut signal, mut wait) = (Cow::Borrowed("TERM"), Cow::Borrowed("10s"));
+                // Whoever writes one text means a time as often as a signal.
+                let what = if s.starts_with(|c: char| c.is_ascii_digit()) { &mut wait } else { &mut signal };
+                *what = s.escape_debug().to_string().into();
+                r.bad(at, key, format!("write [{{ signal = \"{signal}\", wait = \"{wait}\" }}]"))
             }
             _ => r.wrong_type(node, key),
         }

@@ -110,8 +110,11 @@ fn signal(text: Option<String>) -> Result<i32, wire::Problem> {
     };
     signal_number(&text).ok_or_else(|| {
         let upper = text.to_ascii_uppercase();
-        let hint = closest(upper.strip_prefix("SIG").unwrap_or(&upper), signal_names());
-        bad(&format!("there is no signal `{text}`"), hint.map(|h| format!("did you mean `{h}`?")))
+        let hint = closest(upper.strip_prefix("SIG").unwrap_or(&upper), signal_names()).map_or_else(
+            || "a name or a number: HUP, SIGHUP, 1".to_owned(),
+            |h| format!("did you mean `{h}`?"),
+        );
+        bad(&format!("there is no signal `{text}`"), Some(hint))
     })
 }
 
@@ -126,12 +129,16 @@ fn to(text: Option<String>) -> Result<To, wire::Problem> {
     }
 }
 
+/// More than a configuration may ask for.
+const MANY: u16 = 10_001;
+
 fn scale(mut services: Vec<String>, instances: Option<u16>) -> Result<Command, wire::Problem> {
     let (Some(service), true) = (services.pop(), services.is_empty()) else {
         return Err(bad("`scale` takes exactly one service", None));
     };
     match instances {
         Some(0) => Err(bad("`instances` must be at least 1", Some(format!("keepwell stop {service}")))),
+        Some(MANY..) => Err(bad("`instances` must be at most 10000", None)),
         Some(instances) => Ok(Command::Scale { service, instances }),
         None => Err(bad("`instances` is missing", Some("a number from 1".into()))),
     }

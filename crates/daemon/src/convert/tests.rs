@@ -282,6 +282,8 @@ fn bad_requests_say_what_would_be_right() {
         r#"{"verb":"scale","services":["web","db"],"instances":2}"#,
         r#"{"verb":"scale","services":["web"]}"#,
         r#"{"verb":"scale","services":["web"],"instances":0}"#,
+        r#"{"verb":"scale","services":["web"],"instances":10001}"#,
+        r#"{"verb":"signal","services":["web"],"signal":"explode"}"#,
         r#"{"verb":"shutdown","services":["web"]}"#,
         r#"{"verb":"stop","services":["web"],"freeze":true}"#,
     ];

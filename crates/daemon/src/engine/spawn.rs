@@ -76,7 +76,11 @@ impl Engine {
             .services
             .get(&id.name)
             .ok_or_else(|| permanent(format!("{id} is no longer in the configuration")))?;
-        service.resolve(id.instance, &self.context).map_err(|d| permanent(d.message))
+        service.resolve(id.instance, &self.context).map_err(|d| {
+            // Whoever reads it knows which service it is about.
+            let about = format!("services.{}: ", id.name);
+            permanent(d.message.strip_prefix(&about).unwrap_or(&d.message))
+        })
     }
 
     /// The slot and the request for a process of a service.

@@ -92,7 +92,7 @@ pub fn find(name: &str, path: &str, cwd: &Path) -> Result<PathBuf, ProgramError>
 #[must_use]
 pub fn expected_path(name: &str, path: &str, cwd: &Path) -> PathBuf {
     if name.contains('/') {
-        return cwd.join(name);
+        return cwd.join(name.strip_prefix("./").unwrap_or(name));
     }
     let mut all = candidates(name, path, cwd);
     let first = all.next().unwrap_or_else(|| cwd.join(name));
