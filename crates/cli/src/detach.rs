@@ -110,7 +110,15 @@ async fn come_up(
     let outcome = wait.until_done(&guardian, &mut lines).await;
     // With nothing left to guard it has ended by itself, which may be as well as it gets.
     if let Some(end) = has_ended(&mut anchor).await {
-        return end;
+        return match (end, outcome) {
+            // Who failed says more than that it has ended.
+            (Err(end), Err(told)) if told.code != INTERRUPTED && !told.text.is_empty() => {
+                let logs = options.state_dir.join("logs");
+                let hint = format!("what they said is in {} unless they log elsewhere", logs.display());
+                Err(Failure { code: end.code, ..told.hint(hint) })
+            }
+            (end, _) => end,
+        };
     }
     match outcome {
         Ok(code) => {

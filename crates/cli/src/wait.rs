@@ -1,6 +1,6 @@
 //! Waiting until services are as a command wants them: what counts as done, as failed, and as still going on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keepwell_sdk::exit;
@@ -153,6 +153,9 @@ pub(crate) struct Wait {
     pub(crate) telling: Telling,
 }
 
+/// The last state of each that was shown, and its text.
+type Shown = BTreeMap<String, (String, String)>;
+
 /// What a look at all of them says.
 #[derive(PartialEq, Eq, Debug)]
 enum Sum {
@@ -178,9 +181,13 @@ impl Wait {
         let deadline = self.timeout.map(|t| Instant::now() + t);
         let interrupt = Interrupt::listen()?;
         let mut events = guardian.follow_events(self.from.clone()).await?;
-        let mut shown = BTreeSet::new();
+        let mut shown = Shown::default();
         loop {
-            let all = guardian.services(&[]).await?;
+            let Ok(all) = guardian.services(&[]).await else {
+                // What it still says, it said before it went.
+                self.show_news(&mut events, lines, &mut shown, GATHER).await?;
+                return Err(self.left_alone(&shown));
+            };
             let (left, missing, recheck) = match self.sum(&all, &Clock::real()) {
                 Sum::Going { left, missing, recheck } => (left, missing, recheck),
                 end => {
@@ -195,7 +202,7 @@ impl Wait {
                         self.show(&event, lines, &mut shown)?;
                         self.show_news(&mut events, lines, &mut shown, GATHER).await?;
                     }
-                    None => return Err(Failure::not_running("keepwell has ended meanwhile")),
+                    None => return Err(self.left_alone(&shown)),
                 },
                 () = pause(recheck) => {}
                 () = until(deadline) => return Err(self.too_late(&missing)),
@@ -243,13 +250,12 @@ impl Wait {
         }
     }
 
-    fn show(&self, event: &Event, lines: &mut Lines, shown: &mut BTreeSet<(String, String)>) -> Result<()> {
+    fn show(&self, event: &Event, lines: &mut Lines, shown: &mut Shown) -> Result<()> {
         let Some(service) = event.service.as_deref().filter(|s| self.goals.contains_key(*s)) else {
             return Ok(());
         };
         if let Some(state) = &event.state {
-            shown.retain(|(s, _)| s != service);
-            shown.insert((service.to_owned(), state.clone()));
+            shown.insert(service.to_owned(), (state.clone(), event.text.clone()));
         }
         match (self.telling, lines.progress(event)) {
             (Telling { json: true, .. }, _) => output::print(&json::line(&UpLine::Event(event))?),
@@ -263,7 +269,7 @@ impl Wait {
         &self,
         events: &mut Follow<Events>,
         lines: &mut Lines,
-        shown: &mut BTreeSet<(String, String)>,
+        shown: &mut Shown,
         moment: Duration,
     ) -> Result<()> {
         let end = Instant::now() + moment;
@@ -274,12 +280,12 @@ impl Wait {
     }
 
     /// Shows the state of those that had no change to show: they were as wanted already.
-    fn show_rest(&self, all: &[Status], lines: &mut Lines, shown: &BTreeSet<(String, String)>) -> Result<()> {
+    fn show_rest(&self, all: &[Status], lines: &mut Lines, shown: &Shown) -> Result<()> {
         if self.telling != Telling::default() {
             return Ok(());
         }
         for s in all.iter().filter(|s| self.goals.contains_key(&s.id())) {
-            if !shown.contains(&(s.id(), s.state.clone())) {
+            if shown.get(&s.id()).is_none_or(|(state, _)| *state != s.state) {
                 output::print(&lines.state(&s.id(), &s.state, None, &s.reason))?;
             }
         }
@@ -294,6 +300,24 @@ impl Wait {
             failed.iter().map(|(id, why)| format!("{id} {}: {why}", self.missed(id))).collect();
         let first = failed.first().map(|(id, _)| id.as_str()).unwrap_or_default();
         Err(Failure::failed(text.join("\n       ")).hint(format!("keepwell explain {first}")))
+    }
+
+    /// The guardian has ended; what its last events said of those that should be up.
+    fn left_alone(&self, shown: &Shown) -> Failure {
+        let up = self.goals.iter().filter(|(_, wanted)| **wanted != Wanted::Down);
+        let missing = up.filter_map(|(id, _)| match shown.get(id) {
+            Some((state, _)) if ["ready", "degraded", "completed", "running"].contains(&state.as_str()) => {
+                None
+            }
+            Some((_, text)) => Some(text.clone()),
+            None => Some(format!("{id} never came up")),
+        });
+        let missing: Vec<String> = missing.collect();
+        let ended = "keepwell has ended meanwhile";
+        if missing.is_empty() {
+            return Failure::not_running(ended);
+        }
+        Failure::not_running(format!("{ended}: {}", missing.join("\n       ")))
     }
 
     fn missed(&self, id: &str) -> &'static str {
@@ -451,6 +475,23 @@ mod tests {
         let failed = wait.ended(wait.sum(&all, &clock)).unwrap_err();
         assert_eq!(failed.text, "a is not up: exit code 3 after 0.2 s");
         assert_eq!((failed.code, failed.hint.as_deref()), (exit::FAILED, Some("keepwell explain a")));
+    }
+
+    #[test]
+    fn a_guardian_that_ends_leaves_names_behind() {
+        let wait =
+            wait(&[("a", Wanted::Up), ("b", Wanted::Up), ("c", Wanted::UpTogether), ("d", Wanted::Down)]);
+        let heard = |id: &str, state: &str, text: &str| (id.to_owned(), (state.to_owned(), text.to_owned()));
+        let mut shown = Shown::from([
+            heard("a", "gave_up", "a has given up: exit code 7 after 0.2 s"),
+            heard("b", "completed", "b completed"),
+        ]);
+        let failure = wait.left_alone(&shown);
+        let named =
+            "keepwell has ended meanwhile: a has given up: exit code 7 after 0.2 s\n       c never came up";
+        assert_eq!((failure.code, failure.text.as_str()), (exit::NOT_RUNNING, named));
+        shown.extend([heard("a", "ready", "a is ready"), heard("c", "running", "c is running")]);
+        assert_eq!(wait.left_alone(&shown).text, "keepwell has ended meanwhile");
     }
 
     #[test]

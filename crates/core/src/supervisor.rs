@@ -508,6 +508,12 @@ impl Supervisor {
         &self.specs
     }
 
+    /// Whose run this is, as long as something of it is left.
+    #[must_use]
+    pub fn service_of(&self, run: RunId) -> Option<&ServiceId> {
+        self.runs.get(&run).map(|i| &self.services[*i].id)
+    }
+
     /// `Some` when nothing runs and nothing will ever start by itself, so that `up` may end; services that an operator
     /// stopped or holds keep the guardian up. After `Shutdown`: when everything is down.
     #[must_use]

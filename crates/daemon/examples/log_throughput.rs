@@ -112,7 +112,7 @@ fn run_hub(file: &Path, bytes: u64) -> io::Result<Cost> {
     let (read, write) = pipe::pipe()?;
     let told = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&told);
-    let hub = LogHub::start(move |_| {
+    let hub = LogHub::start(&file.with_extension("runs"), move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
     })?;
     let spec = LogSpec { file: file.to_owned(), error_file: None, rotate_size: ROTATE, keep: KEEP };

@@ -172,7 +172,7 @@ pub struct Explanation {
     pub facts: Vec<(String, String)>,
     /// Phrase and command.
     pub try_next: Vec<(String, String)>,
-    /// Last lines of output before the last exit.
+    /// Last lines of output of the last run that ended.
     pub last_words: Vec<String>,
     /// Last five exits, newest last.
     pub exits: Vec<Exit>,

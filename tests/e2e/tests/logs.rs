@@ -121,3 +121,30 @@ fn what_a_program_says_at_its_end_is_there_and_explained() {
     g.cli(&["explain", "a"]).good().says(&["no newline at the end"]);
     g.end();
 }
+
+#[test]
+fn explain_quotes_the_run_that_ended_while_the_next_attempt_runs_and_by_a_reborn_daemon() {
+    let g = Guardian::up(
+        r#"
+        [services.web]
+        command = "echo run >> runs; if [ $(wc -l < runs) -le 2 ]; then echo dying; exit 3; fi; echo alive; exec CHILD hang"
+        shell = true
+        restart = { delay = "0s" }
+        hooks = { pre_start = ["echo", "of a hook"], post_stop = ["echo", "of another hook"] }
+        "#,
+    );
+    g.wait_log("web", "alive");
+    let words = |g: &Guardian| {
+        let all = g.cli(&["explain", "web", "--json"]).good().json();
+        all[0]["last_words"].as_array().unwrap().clone()
+    };
+    assert_eq!(words(&g), ["dying"]);
+    assert!(g.cli(&["explain", "web"]).good().out.contains("last words  dying"));
+    let daemon = g.daemon();
+    assert!(keepwell_e2e::sys::kill(daemon, keepwell_e2e::sys::SIGKILL));
+    wait_until("another daemon", || g.info().is_some_and(|i| i.daemon_pid != daemon));
+    assert_eq!(words(&g), ["dying"]);
+    g.cli(&["stop", "web"]).good();
+    assert_eq!(words(&g), ["alive"]);
+    g.end();
+}

@@ -60,6 +60,24 @@ fn by_file() {
 }
 
 #[test]
+fn a_file_of_an_earlier_run_makes_nobody_ready() {
+    let mut g = Guardian::new(
+        "[services.slow]\ncommand = 'CHILD hang'\nready = { file = 'gate', period = '200ms', timeout = '1m' }\n",
+    );
+    g.write("gate", "of an earlier run");
+    // The time of a file is that of the kernel's last tick.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    g.start(&[]);
+    wait_until("a look at it", || {
+        g.info().is_some() && g.cli(&["explain", "slow"]).all().contains("from before this start")
+    });
+    assert_eq!(g.service("slow").state, "starting");
+    g.write("gate", "of this one");
+    g.wait_state("slow", &["ready"]);
+    g.end();
+}
+
+#[test]
 fn by_a_line_of_output() {
     let script = "sh -c \"echo starting; while ! test -e gate; do sleep 0.05; done; echo listening on :80; sleep 1000\"";
     gated("{ log = '^listening on .*:\\d+', timeout = '1m' }", script, |g| g.write("gate", ""));
@@ -174,6 +192,34 @@ fn systemd_notify_is_heard_from_a_service_of_another_user() {
     g.cli(&["up", "--detach"]).good();
     assert_eq!(g.service("a").state, "ready");
     g.cli(&["down"]).good();
+}
+
+#[test]
+fn the_user_that_is_heard_is_the_one_that_the_service_runs_as_now() {
+    if !sys::is_root() {
+        eprintln!("skipped: only root can play two users");
+        return;
+    }
+    let config = |user: &str| {
+        format!(
+            "[services.a]\ncommand = 'CHILD print-env'\n{user}ready = {{ notify = true, timeout = '1h' }}\n"
+        )
+    };
+    let g = Guardian::up(&config(""));
+    let log = g.wait_log("a", "end of environment");
+    let address = log.lines().find_map(|l| l.strip_prefix("NOTIFY_SOCKET=")).unwrap().to_owned();
+    g.write("keepwell.toml", &config("user = 'nobody'\n"));
+    let before = g.service("a").pid;
+    g.cli(&["reload", "--no-wait"]).good();
+    wait_until("the next run", || g.service("a").pid.is_some_and(|pid| Some(pid) != before));
+    let mut helper = Command::new(keepwell_e2e::testchild());
+    helper.args(["notify", "READY=1"]).env("NOTIFY_SOCKET", &address);
+    sys::run_as(&mut helper, sys::NOBODY);
+    let mut helper = helper.spawn().unwrap();
+    g.wait_state("a", &["ready"]);
+    helper.kill().unwrap();
+    helper.wait().unwrap();
+    g.end();
 }
 
 #[test]

@@ -145,6 +145,35 @@ fn up_ends_by_itself_when_nothing_is_left_to_guard() {
 }
 
 #[test]
+fn detach_names_what_failed_when_nothing_is_left_to_guard() {
+    let g = Guardian::new(
+        r#"
+        [services.good]
+        kind = "oneshot"
+        command = "CHILD exit 0"
+        [services.bad]
+        kind = "oneshot"
+        command = "CHILD exit 7"
+        [services.worse]
+        kind = "oneshot"
+        command = "sleep 0.3; exit 8"
+        shell = true
+        "#,
+    );
+    let answer = g.cli(&["up", "--detach"]).with_code(1);
+    let errors = answer.err.split("error:").nth(1).expect("an error").to_owned();
+    assert!(errors.contains("bad") && errors.contains("exit code 7"), "{errors}");
+    assert!(errors.contains("worse") && errors.contains("exit code 8"), "{errors}");
+    assert!(!errors.contains("good") && errors.contains("logs"), "{errors}");
+    g.cli(&["status"]).with_code(3);
+    g.assert_nothing_left(Duration::ZERO);
+
+    let g = Guardian::new("[services.bad]\nkind = 'oneshot'\ncommand = 'CHILD exit 7'\n");
+    let answer = g.cli(&["up", "--detach", "--quiet"]).with_code(1);
+    assert!(answer.err.contains("bad") && answer.err.contains("exit code 7"), "{}", answer.err);
+}
+
+#[test]
 fn a_second_guardian_on_the_same_folder_is_refused_with_the_pid_of_the_first() {
     let mut g = Guardian::up("[services.a]\ncommand = 'CHILD hang'\n");
     let pid = g.wait_state("a", &["running"]).pid;

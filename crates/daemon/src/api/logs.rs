@@ -33,7 +33,7 @@ pub trait LogSource: Send + Sync + 'static {
         since: Option<Wall>,
     ) -> mpsc::Receiver<wire::LogLine>;
 
-    /// The last `n` lines that the programs of a slot wrote. Reads files.
+    /// The last `n` lines of a slot's last run that ended. Reads files.
     fn last_words(&self, slot: u32, n: usize) -> Vec<String>;
 }
 

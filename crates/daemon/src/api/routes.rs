@@ -37,7 +37,7 @@ pub(super) async fn explain(state: Shared, Path(name): Path<String>, pairs: Pair
     Params::new(pairs, &[])?;
     let mut all = state.ask(|reply| Message::Explain { name, reply }).await?;
     for explanation in &mut all {
-        if wants_last_words(explanation) {
+        if !explanation.exits.is_empty() {
             explanation.last_words = last_words(&state, &explanation.service).await;
         }
     }
@@ -82,12 +82,6 @@ pub(super) async fn no_method(method: Method, uri: Uri) -> Failure {
 
 fn ok<T: serde::Serialize>(answer: &T) -> Answer {
     Ok(json(StatusCode::OK, answer))
-}
-
-/// Output is evidence where something ended and nothing runs that has said other things since.
-fn wants_last_words(e: &wire::Explanation) -> bool {
-    let quiet = ["backing_off", "crash_looping", "gave_up", "stopped", "waiting", "completed"];
-    !e.exits.is_empty() && quiet.contains(&e.state.as_str())
 }
 
 async fn last_words(state: &ApiState, service: &str) -> Vec<String> {

@@ -3,9 +3,11 @@
 use keepwell_anchor::protocol::{Exited, Freeze, Request, Signal, Spawn, SpawnFailed};
 use keepwell_core::event::{ExitStatus, SpawnError, SpawnErrorKind};
 use keepwell_core::spec::To;
-use keepwell_core::{Effect, Input, Now, Outcome, ProbeId, Role, RunId, ServiceId};
+use keepwell_core::{Effect, Input, Now, Outcome, ProbeId, Role, RunId, ServiceId, Wall};
+use keepwell_os::identity;
 
 use super::{Engine, ExecProbe, LiveRun, describe, spawn};
+use crate::probe::Since;
 
 /// Exec probes are runs of their own; this bit keeps their numbers apart from the core's.
 const EXEC_PROBE: u64 = 1 << 63;
@@ -41,14 +43,14 @@ impl Engine {
     pub(super) fn act(&mut self, now: Now, effect: Effect) {
         match effect {
             Effect::Commit(record) => self.records.push(record),
-            Effect::Spawn { run, service, role } => self.spawn(run, service, role),
+            Effect::Spawn { run, service, role } => self.spawn(now, run, service, role),
             Effect::Signal { run, signal, to } => self.signal(run, signal, to),
             Effect::Kill { run } => self.link.send(&Request::Kill(run.0), &[]),
             Effect::Freeze { run } => self.freeze(run, true),
             Effect::Thaw { run } => self.freeze(run, false),
             Effect::Probe { probe, run, service, timeout } => {
                 let deadline = now.mono + timeout;
-                match self.check_of(&service) {
+                match self.check_of(&service, self.began(run, now)) {
                     spawn::ReadyCheck::Exec => self.exec_probe(probe, run, &service, deadline),
                     spawn::ReadyCheck::Network(check) => self.prober.start(probe, check, timeout),
                     spawn::ReadyCheck::None(why) => {
@@ -61,28 +63,39 @@ impl Engine {
         }
     }
 
-    fn spawn(&mut self, run: RunId, service: ServiceId, role: Role) {
+    fn spawn(&mut self, now: Now, run: RunId, service: ServiceId, role: Role) {
         let prepared = self.prepare(&service, role, run.0);
         match prepared {
             Ok((slot, request)) => {
                 if role == Role::Main {
-                    self.before_main(&service, slot, run);
+                    let uid = request.identity.as_ref().map_or_else(identity::own_uid, |found| found.uid);
+                    self.before_main(&service, slot, run, uid);
                 }
                 let spawn = Spawn { run: run.0, slot, role: number(role), request };
                 if !self.link.offer(&Request::Spawn(spawn), &[]) {
+                    self.run_ended(run);
                     let text = "its arguments and environment are larger than the system takes".to_owned();
                     let error = SpawnError { kind: SpawnErrorKind::Permanent, text };
                     self.findings.push(Input::SpawnFailed { run, error });
                     return;
                 }
-                self.runs.insert(run, LiveRun { service, role, pid: 0, status_text: None });
+                self.runs.insert(run, LiveRun { service, role, pid: 0, began: now, status_text: None });
             }
             Err(error) => {
                 if role == Role::Main {
                     self.single_exit = Some(NOT_STARTED);
+                    self.never_spoke(&service, run);
                 }
                 self.findings.push(Input::SpawnFailed { run, error });
             }
+        }
+    }
+
+    /// A start that failed has no last words, and those of the run before are not its own.
+    fn never_spoke(&self, service: &ServiceId, run: RunId) {
+        if let Some(slot) = self.slots.number(service) {
+            self.log.run_started(slot, run);
+            self.log.run_ended(slot, run);
         }
     }
 
@@ -93,6 +106,14 @@ impl Engine {
             To::Tree => 2,
         };
         self.link.send(&Request::Signal(Signal { run: run.0, signal, to }), &[]);
+    }
+
+    /// When a run was started, by the clock as it was then or as it is now, whichever says earlier: a clock that was set
+    /// makes no file of this run look old.
+    fn began(&self, run: RunId, now: Now) -> Since {
+        let began = self.runs.get(&run).map_or(now, |r| r.began);
+        let age = i64::try_from(now.mono.since(began.mono).as_millis()).unwrap_or(i64::MAX);
+        Since::wall(began.wall.min(Wall(now.wall.0.saturating_sub(age))))
     }
 
     fn freeze(&mut self, run: RunId, on: bool) {
@@ -151,6 +172,7 @@ impl Engine {
         };
         if main {
             self.single_exit = Some(NOT_STARTED);
+            self.run_ended(run);
         }
         self.supervisor.handle(now, Input::SpawnFailed { run, error });
     }
@@ -169,6 +191,7 @@ impl Engine {
             self.supervisor.handle(now, Input::Probe { probe: p.probe, outcome });
             return;
         }
+        self.run_ended(run);
         if let Some(live) = self.runs.remove(&run)
             && live.role == Role::Main
         {

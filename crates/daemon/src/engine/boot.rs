@@ -9,7 +9,7 @@ use keepwell_anchor::protocol::{Finish, Hello, Report, Request, Welcome};
 use keepwell_config::{Context, Source};
 use keepwell_core::event::Level;
 use keepwell_core::supervisor::{Persisted, ServiceSnapshot};
-use keepwell_core::{By, Input, Now, Record, Role, RunId, ServiceId, Supervisor, Wall};
+use keepwell_core::{By, Input, Mono, Now, Record, Role, RunId, ServiceId, Supervisor, Wall};
 use keepwell_os::local::{self, Endpoint};
 use keepwell_os::tree::TreeRoot;
 use keepwell_os::wait::{Interest, Waiter};
@@ -30,6 +30,8 @@ use crate::store::{Opened, Store};
 
 /// The API's endpoint in the state folder.
 pub(crate) const SOCKET: &str = "keepwell.sock";
+/// Where the log path remembers which run wrote what, in the state folder.
+const RUNS: &str = "runs";
 /// Key of the accepted configuration.
 const CONFIG_KEY: &[u8] = b"config";
 /// Key of the API's listening socket.
@@ -180,7 +182,12 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let handle = EngineHandle::new(sender, waiter.waker());
     let news = handle.clone();
     // News that find the inbox full are told in the log file itself; the engine that hangs is replaced.
-    let log = LogHub::start(move |n| drop(news.send(Message::Log(n)))).map_err(BootError::Waiter)?;
+    let runs = options.state_dir.join(RUNS);
+    if first {
+        // An earlier guardian's runs are not those of this one's slots.
+        let _ = std::fs::remove_file(&runs);
+    }
+    let log = LogHub::start(&runs, move |n| drop(news.send(Message::Log(n)))).map_err(BootError::Waiter)?;
     let access = Access::default();
     let api = ApiState::new(
         handle.clone(),
@@ -419,12 +426,17 @@ impl Engine {
             self.link.send(&Request::Kill(run.run), &[]);
             return;
         };
+        if role == Role::Main {
+            self.log.run_adopted(run.slot, RunId(run.run));
+        }
         if role == Role::Main && run.pid != 0 {
             self.slots.set_main_pid(service, Some(run.pid));
         }
+        let age = i64::try_from(now.mono.since(Mono(run.started)).as_millis()).unwrap_or(0);
+        let began = Now { mono: Mono(run.started), wall: Wall(now.wall.0.saturating_sub(age)) };
         self.runs.insert(
             RunId(run.run),
-            LiveRun { service: service.clone(), role, pid: run.pid, status_text: None },
+            LiveRun { service: service.clone(), role, pid: run.pid, began, status_text: None },
         );
         self.supervisor.handle(now, Input::Adopted { run: RunId(run.run), pid: run.pid });
     }

@@ -62,6 +62,8 @@ struct LiveRun {
     service: ServiceId,
     role: Role,
     pid: u32,
+    /// When its start was asked for.
+    began: Now,
     status_text: Option<String>,
 }
 
@@ -243,6 +245,7 @@ impl Engine {
             }
             Report::TreeEmpty(r) => {
                 self.seen(r.seq);
+                self.run_ended(RunId(r.run));
                 self.supervisor.handle(now, Input::TreeEmpty { run: RunId(r.run) });
             }
             Report::StopRequested(r) => {
@@ -261,6 +264,14 @@ impl Engine {
             | Report::Slot(_)
             | Report::Run(_)
             | Report::Synced => {}
+        }
+    }
+
+    /// What a run wrote ends here, before the core may start what comes next.
+    pub(crate) fn run_ended(&self, run: RunId) {
+        let service = self.supervisor.service_of(run);
+        if let Some(slot) = service.and_then(|id| self.slots.number(id)) {
+            self.log.run_ended(slot, run);
         }
     }
 

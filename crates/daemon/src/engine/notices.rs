@@ -29,6 +29,8 @@ pub(super) struct Ear {
 struct Speaker {
     run: AtomicU64,
     main: AtomicU32,
+    /// The user that it runs as, which a reload may change for the next.
+    uid: AtomicU32,
 }
 
 impl Engine {
@@ -67,14 +69,16 @@ impl Engine {
         run: Option<RunId>,
     ) -> std::io::Result<()> {
         let address = socket.address()?.to_string_lossy().into_owned();
-        let speaker = Arc::new(Speaker::default());
+        let speaker = Arc::new(Speaker { uid: AtomicU32::new(self.uid_of(id)), ..Speaker::default() });
         let Some(tree) = self.slots.get(id).map(|s| Arc::clone(&s.tree)) else { return Ok(()) };
         let (trees, who) = (Arc::clone(&self.trees), Arc::clone(&speaker));
         let in_tree = move |pid| {
             let main = who.main.load(Ordering::Relaxed);
             trees.contains(&tree, who.run.load(Ordering::Relaxed), (main != 0).then_some(main), pid)
         };
-        let allowed = Allowed { uid: self.uid_of(id), in_tree: Box::new(in_tree) };
+        let who = Arc::clone(&speaker);
+        let is_user = move |uid| uid == who.uid.load(Ordering::Relaxed);
+        let allowed = Allowed { is_user: Box::new(is_user), in_tree: Box::new(in_tree) };
         self.notify.add(slot, id.clone(), socket, allowed, run)?;
         self.ears.insert(id.clone(), Ear { address, speaker });
         Ok(())
@@ -88,8 +92,11 @@ impl Engine {
             .map_or_else(identity::own_uid, |found| found.uid)
     }
 
-    /// A main run is about to be started: from now on its words count.
-    pub(super) fn listen_notify(&mut self, id: &ServiceId, slot: u32, run: RunId) {
+    /// A main run is about to be started as this user: from now on its words count.
+    pub(super) fn listen_notify(&mut self, id: &ServiceId, slot: u32, run: RunId, uid: u32) {
+        if let Some(ear) = self.ears.get(id) {
+            ear.speaker.uid.store(uid, Ordering::Relaxed);
+        }
         self.notify.started(slot, run);
         self.set_speaker(id, run, 0);
     }

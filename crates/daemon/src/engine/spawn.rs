@@ -14,7 +14,7 @@ use keepwell_os::{
 
 use super::Engine;
 use crate::log::LogSpec;
-use crate::probe::{Check, Get};
+use crate::probe::{Check, Get, Since};
 
 /// What the anchor holds for a slot while there is no daemon, in bytes: a few screens of last words.
 const DRAIN_LIMIT: u32 = 256 * 1024;
@@ -38,11 +38,11 @@ fn transient(text: impl Into<String>) -> SpawnError {
 }
 
 impl Engine {
-    pub(super) fn check_of(&self, id: &ServiceId) -> ReadyCheck {
+    pub(super) fn check_of(&self, id: &ServiceId, since: Since) -> ReadyCheck {
         match self.resolve(id).map(|r| r.ready) {
             Err(e) => ReadyCheck::None(e.text),
             Ok(ResolvedReady::Exec(_)) => ReadyCheck::Exec,
-            Ok(ready) => match check(ready) {
+            Ok(ready) => match check(ready, since) {
                 Ok(check) => ReadyCheck::Network(Arc::new(check)),
                 Err(why) => ReadyCheck::None(why),
             },
@@ -219,12 +219,12 @@ impl Engine {
         tree::Limits { memory: limits.memory, cpu_millis: limits.cpu.map(|c| c.0), tasks: limits.tasks }
     }
 
-    /// What must stand before the main process runs: its limits as they are now, its notify socket, its readiness line.
-    pub(super) fn before_main(&mut self, id: &ServiceId, slot: u32, run: RunId) {
-        self.log.run_started(slot);
+    /// What must stand before the main process runs as this user: its limits as they are now, its notify socket, its readiness line.
+    pub(super) fn before_main(&mut self, id: &ServiceId, slot: u32, run: RunId, uid: u32) {
+        self.log.run_started(slot, run);
         let Ok(resolved) = self.resolve(id) else { return };
         match &resolved.ready {
-            ResolvedReady::Notify => self.listen_notify(id, slot, run),
+            ResolvedReady::Notify => self.listen_notify(id, slot, run, uid),
             ResolvedReady::Log { pattern } => match regex_lite::Regex::new(pattern) {
                 Ok(regex) => self.log.watch_line(slot, run, regex),
                 Err(e) => {
@@ -271,7 +271,7 @@ impl Engine {
     }
 }
 
-fn check(ready: ResolvedReady) -> Result<Check, String> {
+fn check(ready: ResolvedReady, since: Since) -> Result<Check, String> {
     match ready {
         ResolvedReady::Http(target) => Check::http(Get {
             url: target.url,
@@ -282,7 +282,7 @@ fn check(ready: ResolvedReady) -> Result<Check, String> {
         ResolvedReady::Tcp { host, port } if host.contains(':') => Check::tcp(&format!("[{host}]:{port}")),
         ResolvedReady::Tcp { host, port } => Check::tcp(&format!("{host}:{port}")),
         ResolvedReady::Unix(path) => Ok(Check::unix(path)),
-        ResolvedReady::File(path) => Ok(Check::file(path)),
+        ResolvedReady::File(path) => Ok(Check::file(path, since)),
         ResolvedReady::None
         | ResolvedReady::Delay(_)
         | ResolvedReady::Exec(_)

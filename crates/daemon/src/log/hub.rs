@@ -15,6 +15,7 @@ use keepwell_os::{AsHandle, clock, pipe};
 use tokio::sync::oneshot;
 
 use super::await_line::LineWatch;
+use super::marks::{Marks, Memory};
 use super::shared::{Door, Inbox, SinkShared, SlotShared, lock};
 use super::sink::{Sink, Took};
 use super::tools::{LARGEST_PIPE, Tools};
@@ -41,7 +42,9 @@ pub(super) enum Ask {
     Prepend { slot: u32, stream: u8, bytes: Vec<u8>, dropped: u64 },
     Flush { slot: u32, done: oneshot::Sender<()> },
     Settle { done: SyncSender<()> },
-    Mark { slot: u32, begin: [u64; 2] },
+    Begin { slot: u32, run: RunId, at: [u64; 2] },
+    End { slot: u32, run: RunId, at: [u64; 2] },
+    Adopt { slot: u32, run: RunId },
     Watch { slot: u32, watch: Box<LineWatch> },
     Unwatch { run: RunId },
 }
@@ -50,7 +53,11 @@ impl Ask {
     /// Those that come with every run.
     pub(super) fn may_be_dropped(&self) -> bool {
         match self {
-            Ask::Flush { .. } | Ask::Mark { .. } | Ask::Watch { .. } => true,
+            Ask::Flush { .. }
+            | Ask::Begin { .. }
+            | Ask::End { .. }
+            | Ask::Adopt { .. }
+            | Ask::Watch { .. } => true,
             Ask::Open { .. }
             | Ask::Change { .. }
             | Ask::Close { .. }
@@ -61,7 +68,7 @@ impl Ask {
     }
 }
 
-pub(super) fn start(news: Box<dyn Fn(LogNews) + Send>) -> io::Result<Door> {
+pub(super) fn start(memory: Memory, news: Box<dyn Fn(LogNews) + Send>) -> io::Result<Door> {
     let waiter = Waiter::new()?;
     let waker = waiter.waker();
     let inbox = Arc::new(Inbox::default());
@@ -73,6 +80,7 @@ pub(super) fn start(news: Box<dyn Fn(LogNews) + Send>) -> io::Result<Door> {
         watches: BTreeMap::new(),
         troubled: BTreeSet::new(),
         grown: BTreeMap::new(),
+        memory,
         tools: Tools::new(news),
     };
     let thread = thread::Builder::new().name("log".to_owned()).stack_size(STACK).spawn(|| hub.run())?;
@@ -90,12 +98,15 @@ struct Hub {
     troubled: BTreeSet<u32>,
     /// Pipes that were made larger, and when to look whether they still flood.
     grown: BTreeMap<(u32, usize), Mono>,
+    memory: Memory,
     tools: Tools,
 }
 
 struct Slot {
     shared: Arc<SlotShared>,
     sinks: Vec<Sink>,
+    /// The last that began.
+    run: Option<RunId>,
     flow: [Flow; 2],
 }
 
@@ -106,6 +117,18 @@ struct Flow {
     last_full: Mono,
     /// The user may have no larger pipes now.
     refused: bool,
+}
+
+impl Slot {
+    /// Each sink, and how much was written to it since these positions in the pipes; one file may be both pipes'.
+    fn beyond(&mut self, at: [u64; 2]) -> impl Iterator<Item = (&mut Sink, u64)> {
+        let last = self.sinks.len() - 1;
+        let mut beyond = [0; 2];
+        for (stream, (source, at)) in self.shared.sources.iter().zip(at).enumerate() {
+            beyond[stream.min(last)] += source.as_ref().map_or(0, |s| s.moved().saturating_sub(at));
+        }
+        self.sinks.iter_mut().zip(beyond)
+    }
 }
 
 impl Hub {
@@ -159,7 +182,9 @@ impl Hub {
                 Ask::Settle { done } => {
                     let _ = done.try_send(());
                 }
-                Ask::Mark { slot, begin } => self.mark(slot, begin),
+                Ask::Begin { slot, run, at } => self.begin_run(slot, run, at),
+                Ask::End { slot, run, at } => self.end_run(slot, run, at),
+                Ask::Adopt { slot, run } => self.adopt_run(slot, run),
                 Ask::Watch { slot, watch } => self.watches.entry(slot).or_default().push(*watch),
                 Ask::Unwatch { run } => self.forget_watches(|w| w.run == run),
             }
@@ -171,7 +196,10 @@ impl Hub {
         let sinks = lock(&shared.sinks).clone();
         let sinks: Vec<Sink> =
             sinks.into_iter().map(|s| Sink::open(slot, s, spec.rotate_size, &mut self.tools)).collect();
-        self.slots.insert(slot, Slot { shared: Arc::clone(&shared), sinks, flow: Default::default() });
+        let files: Vec<&SinkShared> = sinks.iter().map(|s| &*s.shared).collect();
+        let (run, marks) = self.memory.recall(slot, &files);
+        files.iter().zip(marks).for_each(|(file, marks)| file.state().marks = marks);
+        self.slots.insert(slot, Slot { shared: Arc::clone(&shared), sinks, run, flow: Default::default() });
         for (stream, bytes, dropped) in self.early.remove(&slot).unwrap_or_default() {
             self.prepend(slot, stream, bytes, dropped);
         }
@@ -199,8 +227,10 @@ impl Hub {
         let shared: Vec<_> = files.into_iter().map(|f| Arc::new(SinkShared::new(f, spec.keep))).collect();
         let mut sinks: Vec<Sink> =
             shared.iter().map(|s| Sink::open(number, Arc::clone(s), spec.rotate_size, tools)).collect();
-        // What is in these files already is nobody's here.
-        sinks.iter_mut().for_each(|s| s.mark(0));
+        // What is in these files already is no run's here.
+        if slot.sinks.first().is_some_and(|s| s.shared.state().marks.is_open()) {
+            sinks.iter_mut().for_each(|s| s.begin_run(0));
+        }
         *lock(&slot.shared.sinks) = shared;
         // What the old file did not take goes into the new one.
         let last = sinks.len() - 1;
@@ -213,6 +243,7 @@ impl Hub {
             old.finish(tools);
         }
         slot.shared.wake_followers();
+        self.keep_marks(number);
         self.note_trouble(number);
     }
 
@@ -227,6 +258,8 @@ impl Hub {
             let _ = self.waiter.remove(source.pipe.as_handle());
         }
         slot.sinks.iter_mut().for_each(|s| s.finish(&mut self.tools));
+        // Its number may be another's one day.
+        let _ = self.memory.keep(number, None, &[]);
         slot.shared.closed.store(true, Ordering::Release);
         slot.shared.wake_followers();
     }
@@ -269,17 +302,39 @@ impl Hub {
     }
 
     /// A run begins at these positions in the slot's pipes.
-    fn mark(&mut self, number: u32, begin: [u64; 2]) {
-        self.drain_to(number, begin);
+    fn begin_run(&mut self, number: u32, run: RunId, at: [u64; 2]) {
+        self.drain_to(number, at);
         let Some(slot) = self.slots.get_mut(&number) else { return };
-        let last = slot.sinks.len() - 1;
-        for (place, sink) in slot.sinks.iter_mut().enumerate() {
-            // The run may have written already, and one file may be both pipes'.
-            let sources = slot.shared.sources.iter().zip(begin).enumerate();
-            let own = sources.filter(|(stream, _)| (*stream).min(last) == place);
-            let beyond = own.map(|(_, (s, begin))| s.as_ref().map_or(0, |s| s.moved().saturating_sub(begin)));
-            sink.mark(beyond.sum());
+        slot.run = Some(run);
+        // The run may have written already.
+        for (sink, beyond) in slot.beyond(at) {
+            sink.begin_run(beyond);
         }
+        self.keep_marks(number);
+    }
+
+    fn end_run(&mut self, number: u32, run: RunId, at: [u64; 2]) {
+        self.drain_to(number, at);
+        let Some(slot) = self.slots.get_mut(&number).filter(|s| s.run == Some(run)) else { return };
+        for (sink, beyond) in slot.beyond(at) {
+            sink.end_run(beyond);
+        }
+        self.keep_marks(number);
+    }
+
+    /// This run goes on. If its beginning was never marked, where the one before it ended is not known either.
+    fn adopt_run(&mut self, number: u32, run: RunId) {
+        let Some(slot) = self.slots.get_mut(&number).filter(|s| s.run != Some(run)) else { return };
+        slot.run = Some(run);
+        slot.sinks.iter().for_each(|s| s.shared.state().marks = Marks::default());
+        self.keep_marks(number);
+    }
+
+    fn keep_marks(&self, number: u32) {
+        let Some(slot) = self.slots.get(&number) else { return };
+        let marks: Vec<_> = slot.sinks.iter().map(|s| s.shared.state().marks).collect();
+        // The log itself tells of a disk that is full.
+        let _ = self.memory.keep(number, slot.run, &marks);
     }
 
     /// One pipe's turn.

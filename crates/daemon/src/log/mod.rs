@@ -13,6 +13,7 @@
 //! | `tools` | what the sinks share |
 //! | `index` | which byte was written when, beside each file |
 //! | `line` | bytes into lines, of bounded length |
+//! | `marks` | where runs begin and end in the files, for last words |
 //! | `await_line` | a line that means ready |
 //! | `read` | from files to lines: the last n, since when |
 //! | `follow` | the same, and then whatever comes |
@@ -26,6 +27,7 @@ mod follow;
 mod hub;
 mod index;
 mod line;
+mod marks;
 mod read;
 mod rotation;
 mod shared;
@@ -35,7 +37,7 @@ mod tests;
 mod tools;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -49,6 +51,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::await_line::LineWatch;
 use self::hub::Ask;
+use self::marks::Memory;
 use self::shared::{Door, SlotShared};
 
 /// The longest line that is never cut by rotation, and the longest that is given to readers in one piece.
@@ -66,6 +69,8 @@ pub const NOTE: &str = "[keepwell] ";
 pub const ALL: u32 = u32::MAX;
 /// A line of last words is cut to this many characters.
 const LAST_WORD: usize = 1000;
+/// Somebody waits for them, and has more to read than these.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a service's output goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,12 +110,13 @@ pub enum LogNews {
 pub struct LogHub(Arc<Door>);
 
 impl LogHub {
-    /// Starts the thread. `news` is called on it, so it must not wait.
+    /// Starts the thread. `memory` is the file in which one hub leaves to the next where runs begin and end. `news` is called
+    /// on the thread, so it must not wait.
     ///
     /// # Errors
     /// When the host is out of threads or descriptors.
-    pub fn start(news: impl Fn(LogNews) + Send + 'static) -> io::Result<LogHub> {
-        hub::start(Box::new(news)).map(|door| LogHub(Arc::new(door)))
+    pub fn start(memory: &Path, news: impl Fn(LogNews) + Send + 'static) -> io::Result<LogHub> {
+        hub::start(Memory::open(memory), Box::new(news)).map(|door| LogHub(Arc::new(door)))
     }
 
     /// Moves the output of this slot from now on: `out` (and `err`) are the read ends of its pipes. Errors without an
@@ -159,9 +165,22 @@ impl LogHub {
 
     /// A run of this slot begins with the first byte that is written after this call, so it must be called before the main
     /// process is started. What was written before are no last words of it.
-    pub fn run_started(&self, slot: u32) {
+    pub fn run_started(&self, slot: u32, run: RunId) {
         let Some(shared) = self.0.slot(slot) else { return };
-        self.0.ask(Ask::Mark { slot, begin: shared.written() });
+        self.0.ask(Ask::Begin { slot, run, at: shared.written() });
+    }
+
+    /// What this run wrote was written before this call, so it must be called before anything else is started in the slot.
+    /// Once for the main process, and again if its tree is empty only later. Of a run that is not the slot's last it says
+    /// nothing.
+    pub fn run_ended(&self, slot: u32, run: RunId) {
+        let Some(shared) = self.0.slot(slot) else { return };
+        self.0.ask(Ask::End { slot, run, at: shared.written() });
+    }
+
+    /// This run of the slot was started under an earlier hub and goes on.
+    pub fn run_adopted(&self, slot: u32, run: RunId) {
+        self.0.ask(Ask::Adopt { slot, run });
     }
 
     /// Tells, once, when a line of this slot's output matches, from the first byte that is written after this call. So it
@@ -192,12 +211,14 @@ impl LogHub {
         read::tail(&shared, lines, since, TAIL_LIMIT)
     }
 
-    /// The last `n` lines that a slot's processes wrote since [`LogHub::run_started`], without keepwell's notes. Where no
-    /// run was started since [`LogHub::open`], where one begins is not known, and they are the last of all.
+    /// The last `n` lines of the slot's last run that ended, without keepwell's notes, whatever was written since. None where
+    /// it is not known where they are. Waits a moment for what was asked before.
     #[must_use]
     pub fn last_words(&self, slot: u32, n: usize) -> Vec<String> {
         let Some(shared) = self.0.slot(slot) else { return Vec::new() };
-        let lines = read::of_last_run(&shared, n, 4 * WINDOW as u64);
+        // A disk that takes longer than that has not got them yet.
+        let _ = self.settle(PATIENCE);
+        let lines = read::of_ended_run(&shared, n, 4 * WINDOW as u64);
         let mut words: Vec<String> = lines.into_iter().filter(|l| !l.note).map(|l| shorten(l.line)).collect();
         words.drain(..words.len().saturating_sub(n));
         words

@@ -57,13 +57,14 @@ pub(super) fn tail(
 }
 
 /// See [`super::LogHub::last_words`].
-pub(super) fn of_last_run(slot: &Arc<SlotShared>, lines: usize, limit: u64) -> Vec<LogLine> {
-    let mut readers = readers(slot);
+pub(super) fn of_ended_run(slot: &Arc<SlotShared>, lines: usize, limit: u64) -> Vec<LogLine> {
+    let mut readers: Vec<_> = readers(slot).into_iter().filter_map(|(r, end)| r.of_ended_run(end)).collect();
     let share = limit / readers.len().max(1) as u64;
-    for (reader, end) in &mut readers {
+    for (reader, begin, end) in &mut readers {
         reader.go_back(*end, Some(lines), None, share);
-        reader.skip_earlier_runs(*end);
+        reader.begin_not_before((*begin).min(*end));
     }
+    let readers = readers.into_iter().map(|(reader, _, end)| (reader, end)).collect();
     in_order(read_all(readers, Some(lines)))
 }
 
@@ -163,10 +164,14 @@ impl Reader {
         self.line_at = self.at.offset;
     }
 
-    /// Begins no earlier than the last run.
-    fn skip_earlier_runs(&mut self, end: Position) {
-        let mark = self.sink.state().mark;
-        self.at = mark.map_or(self.at, |mark| self.at.max(mark)).min(end);
+    /// And where the last run that ended begins and ends, if that is known.
+    fn of_ended_run(self, end: Position) -> Option<(Reader, Position, Position)> {
+        let marks = self.sink.state().marks;
+        marks.words(end).map(|(begin, end)| (self, begin, end))
+    }
+
+    fn begin_not_before(&mut self, begin: Position) {
+        self.at = self.at.max(begin);
         self.line_at = self.at.offset;
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::LogSpec;
 use super::hub::Ask;
-use super::read::Position;
+use super::marks::Marks;
 
 /// Locks; a thread that panicked under it left plain values.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -216,15 +216,15 @@ pub(super) struct SinkState {
     pub(super) keep: u32,
     /// Where generation 0 began for this service.
     pub(super) began: u64,
-    /// Where the last run begins whose beginning is known.
-    pub(super) mark: Option<Position>,
+    /// Where runs begin and end.
+    pub(super) marks: Marks,
     /// Nothing is written here any more.
     pub(super) finished: bool,
 }
 
 impl SinkShared {
     pub(super) fn new(path: PathBuf, keep: u32) -> SinkShared {
-        let state = SinkState { generation: 0, keep, began: 0, mark: None, finished: false };
+        let state = SinkState { generation: 0, keep, began: 0, marks: Marks::default(), finished: false };
         SinkShared { path, state: Mutex::new(state) }
     }
 

@@ -11,6 +11,7 @@ use keepwell_os::AsHandle;
 use keepwell_os::pipe::{self, SinkKind};
 
 use super::index::Index;
+use super::marks::Place;
 use super::read::Position;
 use super::rotation;
 use super::shared::{SinkShared, SourceShared};
@@ -57,6 +58,8 @@ pub(super) struct Sink {
     kind: SinkKind,
     /// This file takes no splice.
     copying: bool,
+    /// The host's number of this file.
+    number: u64,
     offset: u64,
     looked: Mono,
     index: Index,
@@ -71,8 +74,6 @@ struct Trouble {
     why: String,
     retry_at: Mono,
     wait: Duration,
-    /// How much of the ring is another run's than the last.
-    others: Option<usize>,
 }
 
 impl Sink {
@@ -86,6 +87,7 @@ impl Sink {
             file: None,
             kind: SinkKind::Regular,
             copying: false,
+            number: 0,
             offset: 0,
             looked: tools.now,
             index: Index::default(),
@@ -106,22 +108,56 @@ impl Sink {
     }
 
     /// A run begins, `beyond` bytes ago.
-    pub(super) fn mark(&mut self, beyond: u64) {
-        let beyond_ring = match &mut self.trouble {
-            Some(trouble) => {
-                let ring = trouble.ring.len();
-                trouble.others = Some(ring.saturating_sub(usize::try_from(beyond).unwrap_or(ring)));
-                0
-            }
-            None => beyond,
-        };
-        self.place_mark(beyond_ring);
+    pub(super) fn begin_run(&mut self, beyond: u64) {
+        let here = self.place(beyond);
+        self.shared.state().marks.begin(here);
     }
 
-    fn place_mark(&self, beyond: u64) {
-        let mut state = self.shared.state();
-        let generation = state.generation;
-        state.mark = Some(Position { generation, offset: self.offset.saturating_sub(beyond) });
+    /// It ended, `beyond` bytes ago.
+    pub(super) fn end_run(&mut self, beyond: u64) {
+        let here = self.place(beyond);
+        self.shared.state().marks.end(here);
+    }
+
+    fn place(&self, beyond: u64) -> Place {
+        match &self.trouble {
+            Some(trouble) => {
+                let ring = trouble.ring.len();
+                Place::Ring(ring.saturating_sub(usize::try_from(beyond).unwrap_or(ring)))
+            }
+            None => self.back(beyond),
+        }
+    }
+
+    /// So many bytes ago, which may be in a file that was put aside since.
+    fn back(&self, beyond: u64) -> Place {
+        let state = *self.shared.state();
+        let here = |offset| Place::File(Position { generation: state.generation, offset }, self.number);
+        let Some(mut beyond) = beyond.checked_sub(self.offset).filter(|b| *b > 0) else {
+            return here(self.offset - beyond);
+        };
+        for n in 1..=state.keep {
+            let Ok(file) = File::open(self.shared.aside(u64::from(n))) else { break };
+            let length = file.metadata().map_or(0, |m| m.len());
+            if let Some(offset) = length.checked_sub(beyond) {
+                let generation = state.generation - i64::from(n);
+                let number = pipe::file_number(&file).unwrap_or(0);
+                return Place::File(Position { generation, offset }, number);
+            }
+            beyond -= length;
+        }
+        here(0)
+    }
+
+    /// The first `n` bytes of the ring are in the file now.
+    fn bring_marks(&mut self, n: usize) {
+        let marks = self.shared.state().marks;
+        let marks = marks.map(|place| match place {
+            Place::Ring(at) if at <= n => self.back((n - at) as u64),
+            Place::Ring(at) => Place::Ring(at - n),
+            Place::File(..) => place,
+        });
+        self.shared.state().marks = marks;
     }
 
     /// When it wants to be revived.
@@ -282,6 +318,7 @@ impl Sink {
     fn open_file(&mut self) -> io::Result<()> {
         let (file, kind) = pipe::open_sink(&self.shared.path)?;
         self.offset = if kind == SinkKind::Regular { file.metadata()?.len() } else { 0 };
+        self.number = pipe::file_number(&file).unwrap_or(0);
         self.file = Some(file);
         self.kind = kind;
         self.copying = false;
@@ -381,14 +418,12 @@ impl Sink {
             let n = self.write_some(&trouble.ring, tools)?;
             trouble.ring.drain(..n);
             tools.rings -= n;
-            if let Some(others) = trouble.others {
-                trouble.others = others.checked_sub(n);
-                self.place_mark(n.saturating_sub(others) as u64);
-            }
+            self.bring_marks(n);
             if let Some(again) = self.trouble.take() {
                 return Err(io::Error::other(again.why));
             }
         }
+        self.bring_marks(0);
         let note = if trouble.dropped == 0 { Vec::new() } else { self.note(trouble.dropped, &trouble.why) };
         let mut rest = note.as_slice();
         while !rest.is_empty() {
@@ -429,10 +464,14 @@ impl Sink {
         self.rotate_at = self.rotate_size;
         self.shared.state().generation += 1;
         let opened = self.open_file();
-        // What the run has written so far went with the file.
-        if self.shared.state().mark.is_some() {
-            self.place_mark(0);
-        }
+        // What the runs have written so far went with the file.
+        let here = self.place(0);
+        let mut state = self.shared.state();
+        state.marks = state.marks.map(|place| match place {
+            Place::File(..) => here,
+            Place::Ring(_) => place,
+        });
+        drop(state);
         opened
     }
 
@@ -448,9 +487,12 @@ impl Sink {
         self.index.begin();
         let mut state = self.shared.state();
         let generation = state.generation;
-        if let Some(mark) = state.mark.as_mut().filter(|m| m.generation == generation) {
-            mark.offset = mark.offset.min(length);
-        }
+        state.marks = state.marks.map(|place| match place {
+            Place::File(at, number) if at.generation == generation => {
+                Place::File(Position { offset: at.offset.min(length), ..at }, number)
+            }
+            Place::File(..) | Place::Ring(_) => place,
+        });
     }
 
     /// Gives the file its next name and begins another.
@@ -483,8 +525,7 @@ impl Sink {
             self.shared.path.display()
         );
         tools.tell(self.slot, Level::Warn, text);
-        let mut trouble =
-            Trouble { ring: Vec::new(), dropped: 0, why, retry_at: tools.now, wait: RETRY, others: None };
+        let mut trouble = Trouble { ring: Vec::new(), dropped: 0, why, retry_at: tools.now, wait: RETRY };
         trouble.again(error, tools.now);
         self.trouble = Some(Box::new(trouble));
     }

@@ -34,8 +34,8 @@ use words::Memory;
 
 /// Who may speak for a service.
 pub struct Allowed {
-    /// The user that its processes run as.
-    pub uid: u32,
+    /// Whether its processes run as this user now.
+    pub is_user: Box<dyn Fn(u32) -> bool + Send + Sync>,
     /// Whether a live process belongs to its tree.
     pub in_tree: Box<dyn Fn(u32) -> bool + Send + Sync>,
 }
@@ -194,7 +194,8 @@ impl Shared {
             return turn.memory.unreadable(&self.service, "it is longer than 4096 bytes or has no sender");
         };
         let sender = &notification.sender;
-        let heard = sender.uid == 0 || sender.uid == self.allowed.uid || (self.allowed.in_tree)(sender.pid);
+        let heard =
+            sender.uid == 0 || (self.allowed.is_user)(sender.uid) || (self.allowed.in_tree)(sender.pid);
         if !heard {
             return turn.memory.foreign(&self.service, sender.pid, sender.uid);
         }

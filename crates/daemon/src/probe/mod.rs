@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keepwell_core::time::Human;
-use keepwell_core::{Input, Outcome, ProbeId};
+use keepwell_core::{Input, Outcome, ProbeId, Wall};
+use keepwell_os::files;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -36,8 +37,30 @@ enum Kind {
     Http(Box<HttpCheck>),
     Tcp(Address),
     Unix(PathBuf),
-    File(PathBuf, Gate),
+    File(PathBuf, Since, Gate),
 }
+
+/// From when on a file counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Since(SystemTime);
+
+impl Since {
+    /// What was changed at this moment or later, as far as the clock of file systems tells.
+    #[must_use]
+    pub fn wall(at: Wall) -> Since {
+        Since(UNIX_EPOCH + Duration::from_millis(u64::try_from(at.0).unwrap_or(0)))
+    }
+
+    fn covers(self, changed: SystemTime) -> bool {
+        let parts = changed.duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+        changed + if parts == 0 { COARSE } else { TICK } >= self.0
+    }
+}
+
+/// The kernel dates files by the last tick of its clock: 100 a second at the least, and our own times are cut to 1 ms.
+const TICK: Duration = Duration::from_millis(11);
+/// The longest step of file systems that keep no parts of a second: FAT's.
+const COARSE: Duration = Duration::from_secs(2);
 
 impl Check {
     /// GET over plain HTTP/1.1. Follows no redirect: a service that answers with one is up.
@@ -62,10 +85,10 @@ impl Check {
         Check(Kind::Unix(path))
     }
 
-    /// Passes when there is something at `path`.
+    /// Passes when there is something at `path` that was made or changed since then.
     #[must_use]
-    pub fn file(path: PathBuf) -> Check {
-        Check(Kind::File(path, Gate::new()))
+    pub fn file(path: PathBuf, since: Since) -> Check {
+        Check(Kind::File(path, since, Gate::new()))
     }
 }
 
@@ -77,7 +100,7 @@ pub async fn attempt(check: &Check, timeout: Duration) -> Outcome {
         Kind::Http(http) => http.attempt(limit).await,
         Kind::Tcp(address) => address.connect(limit).await.map(drop),
         Kind::Unix(path) => connect_local(path, limit).await,
-        Kind::File(path, gate) => exists(path, gate, limit).await,
+        Kind::File(path, since, gate) => exists(path, *since, gate, limit).await,
     };
     match tried {
         Ok(()) => Outcome::Pass,
@@ -159,14 +182,17 @@ async fn connect_local(path: &Path, limit: Limit) -> Result<(), Failure> {
     }
 }
 
-async fn exists(path: &Path, gate: &Gate, limit: Limit) -> Result<(), Failure> {
+async fn exists(path: &Path, since: Since, gate: &Gate, limit: Limit) -> Result<(), Failure> {
     let name = path.display().to_string();
     let path = path.to_owned();
     // A look at a file may hang with its file system, so it must not happen on the runtime's own thread.
-    let looked = limit
-        .run(|| format!("could not look at {name}"), gate.run(move || path.metadata().map(drop)))
-        .await?;
-    looked.map_err(|e| Failure::of(&e, &name))
+    let looked =
+        limit.run(|| format!("could not look at {name}"), gate.run(move || files::changed_at(&path))).await?;
+    let changed = looked.map_err(|e| Failure::of(&e, &name))?;
+    if since.covers(changed) {
+        return Ok(());
+    }
+    Err(Failure::Service(format!("{name} is from before this start and was not written again")))
 }
 
 /// Runs attempts in the background and hands their answers to the engine.

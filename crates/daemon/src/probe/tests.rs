@@ -328,12 +328,45 @@ fn names_are_looked_up_and_all_their_addresses_tried() {
     });
 }
 
+/// All that there is counts.
+fn ever() -> Since {
+    Since::wall(Wall(0))
+}
+
+#[test]
+fn a_file_from_before_counts_when_it_is_written_again() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ready");
+        std::fs::write(&path, "old").unwrap();
+        let began = Wall(keepwell_os::clock::wall().0 + 50);
+        let check = Check::file(path.clone(), Since::wall(began));
+        let old = format!("{} is from before this start and was not written again", path.display());
+        assert_eq!(failed(&attempt(&check, LONG).await), old);
+        while keepwell_os::clock::wall() < began {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(failed(&attempt(&check, LONG).await), old, "time alone does not make it new");
+        std::fs::write(&path, "new").unwrap();
+        assert_eq!(attempt(&check, LONG).await, Outcome::Pass);
+    });
+}
+
+#[test]
+fn a_file_system_with_coarse_times_loses_no_sign() {
+    let since = Since::wall(Wall(10_700));
+    let changed = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+    assert!(since.covers(changed(10_690)) && !since.covers(changed(10_680)), "a tick of the kernel's clock");
+    assert!(since.covers(changed(10_000)) && since.covers(changed(9_000)), "whole seconds");
+    assert!(!since.covers(changed(8_000)));
+}
+
 #[test]
 fn unix_sockets_and_files() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.sock");
-        let (unix, file) = (Check::unix(path.clone()), Check::file(path.clone()));
+        let (unix, file) = (Check::unix(path.clone()), Check::file(path.clone(), ever()));
         let gone = format!("{} does not exist", path.display());
         assert_eq!(failed(&attempt(&unix, LONG).await), gone);
         assert_eq!(failed(&attempt(&file, LONG).await), gone);
@@ -408,7 +441,7 @@ fn the_prober_answers_once_for_each_and_not_for_what_was_cancelled() {
         std::future::pending::<()>().await;
     }));
     let hangs = Arc::new(http(&format!("http://{silent}/")));
-    let exists = Arc::new(Check::file(std::env::temp_dir()));
+    let exists = Arc::new(Check::file(std::env::temp_dir(), ever()));
     prober.start(ProbeId(100), Arc::clone(&hangs), LONG);
     for n in 0..20 {
         prober.start(ProbeId(n), Arc::clone(&exists), LONG);

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Opens a file for reading and writing, makes it if it is not there, and sees to it that only its owner may read or
 /// write it. Its content stays.
@@ -43,6 +44,20 @@ pub fn is_still(file: &File, path: &Path) -> bool {
     (held.dev(), held.ino()) == (found.dev(), found.ino())
 }
 
+/// When what is at `path` was last written, replaced, or changed in any other way that its file system notes: the change
+/// time, which no program can set. Of a link both count, the link and what it leads to.
+///
+/// # Errors
+/// When there is nothing, or it may not be looked at.
+pub fn changed_at(path: &Path) -> io::Result<SystemTime> {
+    let (target, own) = (fs::metadata(path)?, fs::symlink_metadata(path)?);
+    let time = |m: &fs::Metadata| {
+        let seconds = Duration::from_secs(u64::try_from(m.ctime()).unwrap_or(0));
+        UNIX_EPOCH + seconds + Duration::from_nanos(u64::try_from(m.ctime_nsec()).unwrap_or(0))
+    };
+    Ok(time(&target).max(time(&own)))
+}
+
 /// Whether only the owner may read or write it.
 ///
 /// # Errors
@@ -78,6 +93,25 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o750);
         fs::write(path.join("file"), "").unwrap();
         assert!(make_passage(&path.join("file")).is_err());
+    }
+
+    #[test]
+    fn a_change_is_dated_by_the_system_and_not_by_the_file_s_own_claim() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("f"), dir.path().join("link"));
+        let before = SystemTime::now() - Duration::from_millis(20);
+        fs::write(&path, "").unwrap();
+        File::open(&path).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        let at = changed_at(&path).unwrap();
+        assert!(at >= before && at <= SystemTime::now());
+        while SystemTime::now() < at + Duration::from_millis(20) {
+            std::thread::yield_now();
+        }
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(changed_at(&path).unwrap(), at);
+        assert!(changed_at(&link).unwrap() > at);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(changed_at(&link).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -171,6 +171,12 @@ pub fn is_same_file(file: &File, path: &Path) -> bool {
     (open.dev(), open.ino()) == (there.dev(), there.ino())
 }
 
+/// The host's number of an open file, which it keeps when it is renamed.
+#[must_use]
+pub fn file_number(file: &File) -> Option<u64> {
+    file.metadata().ok().map(|m| m.ino())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,10 +257,13 @@ mod tests {
         let path = dir.path().join("web.log");
         let (file, _) = open_sink(&path).unwrap();
         assert!(is_same_file(&file, &path));
+        let number = file_number(&file).unwrap();
+        assert_eq!(file_number(&File::open(&path).unwrap()), Some(number));
         fs::rename(&path, dir.path().join("old")).unwrap();
         assert!(!is_same_file(&file, &path));
         fs::write(&path, "").unwrap();
         assert!(!is_same_file(&file, &path));
+        assert_ne!(file_number(&File::open(&path).unwrap()), Some(number));
     }
 
     #[test]

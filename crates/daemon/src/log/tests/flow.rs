@@ -4,6 +4,8 @@ use std::thread;
 
 use keepwell_os::AsHandle;
 
+use keepwell_core::RunId;
+
 use super::*;
 use crate::log::WINDOW;
 
@@ -230,11 +232,12 @@ fn a_file_that_is_emptied_between_two_lines_has_no_hole() {
     for n in 0..50 {
         writeln!(write, "before {n}").unwrap();
         bench.flush(1);
-        bench.hub().run_started(1);
+        bench.hub().run_started(1, RunId(n));
         File::create(&path).unwrap();
         writeln!(write, "after {n}").unwrap();
         bench.flush(1);
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("after {n}\n"));
+        bench.hub().run_ended(1, RunId(n));
         assert_eq!(bench.hub().last_words(1, 5), [format!("after {n}")]);
     }
 }

@@ -2,6 +2,7 @@
 
 mod flow;
 mod following;
+mod last_words;
 mod rebirth;
 mod trouble;
 mod words;
@@ -65,7 +66,7 @@ impl Bench {
 
     fn start(&mut self) {
         let news = self.news.clone();
-        self.hub = Some(LogHub::start(move |n| news.take_in(n)).unwrap());
+        self.hub = Some(LogHub::start(&self.path("runs"), move |n| news.take_in(n)).unwrap());
     }
 
     fn hub(&self) -> &LogHub {

@@ -40,7 +40,7 @@ const CHILD: &str = "KEEPWELL_TEST_LOG_FOLDER";
 
 /// The life that the next test ends again and again: the same test in another process.
 fn live_until_killed(folder: PathBuf) {
-    let hub = LogHub::start(|_| ()).unwrap();
+    let hub = LogHub::start(&folder.join("runs"), |_| ()).unwrap();
     let file = folder.join("web.log");
     let spec = LogSpec { file, error_file: None, rotate_size: 1 << 20, keep: 100_000 };
     let read = std::io::stdin().as_handle().try_clone_to_owned().unwrap();

@@ -3,6 +3,8 @@
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use keepwell_core::RunId;
+
 use super::*;
 use crate::log::RING;
 
@@ -150,14 +152,16 @@ fn a_retry_finds_what_has_the_name_now() {
     let (mut write, _held) = bench.open(1, bench.spec("web.log", 0, 0));
     write.write_all(b"of the first\n").unwrap();
     bench.flush(1);
-    bench.hub().run_started(1);
+    bench.hub().run_started(1, RunId(1));
     write.write_all(b"of the second\n").unwrap();
+    bench.hub().run_ended(1, RunId(1));
+    write.write_all(b"of a hook\n").unwrap();
     bench.flush(1);
     told(&bench.news, "No space left");
     assert!(bench.hub().last_words(1, 9).is_empty());
     fs::remove_file(&path).unwrap();
     told(&bench.news, "nothing was lost");
-    assert_eq!(whole(&path), b"of the first\nof the second\n");
+    assert_eq!(whole(&path), b"of the first\nof the second\nof a hook\n");
     assert_eq!(bench.hub().last_words(1, 9), ["of the second"]);
 }
 
@@ -183,9 +187,9 @@ fn dev_null_takes_all_and_its_lines_are_seen() {
     write.write_all(&numbered(0, 10_000)).unwrap();
     bench.flush(1);
     assert_eq!(pipe::available(keepwell_os::AsHandle::as_handle(&held)).unwrap(), 0);
-    bench.hub().watch_line(1, keepwell_core::RunId(5), regex_lite::Regex::new("^ready$").unwrap());
+    bench.hub().watch_line(1, RunId(5), regex_lite::Regex::new("^ready$").unwrap());
     write.write_all(b"ready\n").unwrap();
-    bench.news.wait_for(|n| *n == LogNews::Matched { run: keepwell_core::RunId(5) });
+    bench.news.wait_for(|n| *n == LogNews::Matched { run: RunId(5) });
     assert!(bench.hub().tail(1, None, None).is_empty());
     assert!(!Path::new("/dev/null.idx").exists() && !Path::new("/dev/null.1").exists());
     assert!(bench.news.told().is_empty());

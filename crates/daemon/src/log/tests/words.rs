@@ -1,4 +1,4 @@
-//! What is read back: tails, times, last words, lines that mean ready.
+//! What is read back: tails, times, lines that mean ready.
 
 use std::thread;
 
@@ -89,52 +89,6 @@ fn several_services_come_in_the_order_of_time() {
     bench.flush(1);
     assert_eq!(texts(&bench.hub().tail_many(&[1, 2], None, None)), ["first", "second", "third"]);
     assert_eq!(texts(&bench.hub().tail_many(&[2, 1], Some(1), None)), ["second", "third"]);
-}
-
-#[test]
-fn last_words_are_the_process_s_own() {
-    let bench = Bench::new();
-    bench.hub().prepend(1, 0, b"early\n".to_vec(), 5);
-    let (mut write, _held) = bench.open(1, bench.spec("web.log", 0, 0));
-    write.write_all(b"panic: \xff bad\n\xc3\xa4rger without end").unwrap();
-    bench.flush(1);
-    assert_eq!(bench.hub().last_words(1, 2), ["panic: \u{fffd} bad", "ärger without end"]);
-    assert_eq!(bench.hub().last_words(1, 9), ["early", "panic: \u{fffd} bad", "ärger without end"]);
-    write.write_all("ä".repeat(5000).as_bytes()).unwrap();
-    bench.flush(1);
-    let last = bench.hub().last_words(1, 1).remove(0);
-    assert_eq!(last.chars().count(), 1002);
-    assert!(last.ends_with(" …"));
-}
-
-#[test]
-fn last_words_are_of_the_last_run_alone() {
-    let bench = Bench::new();
-    let (mut write, _held) = bench.open(1, bench.spec("web.log", 100, 50));
-    write.write_all(b"older\nwithout end").unwrap();
-    bench.hub().run_started(1);
-    bench.flush(1);
-    assert!(bench.hub().last_words(1, 5).is_empty());
-    // What the run writes before the mark is set may be moved together with what was before it.
-    for n in 0..100 {
-        write.write_all(b"of the one before\n").unwrap();
-        bench.hub().run_started(1);
-        writeln!(write, "of run {n}").unwrap();
-        bench.flush(1);
-        assert_eq!(bench.hub().last_words(1, 5), [format!("of run {n}")]);
-    }
-    for n in 0..30 {
-        writeln!(write, "line {n} of a run that rotates").unwrap();
-    }
-    bench.flush(1);
-    assert_eq!(bench.hub().last_words(1, 100).len(), 31);
-    bench.hub().run_started(1);
-    bench.flush(1);
-    assert!(bench.hub().last_words(1, 5).is_empty());
-    assert_eq!(bench.hub().tail(1, Some(1), None)[0].line, "line 29 of a run that rotates");
-    bench.hub().change(1, bench.spec("older.log", 0, 0));
-    bench.flush(1);
-    assert!(bench.hub().last_words(1, 5).is_empty());
 }
 
 #[test]
