@@ -1,5 +1,6 @@
 //! Looking at a configuration without starting anything: what `check` prints, and what `up` refuses to begin with.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use keepwell_config::{Account, Config, Context, Diagnostic, Diagnostics, Host, Severity, Source};
 
 use crate::failure::{Failure, Result, io_words};
+use crate::hold::guardian_of;
 use crate::locate::Home;
 use crate::output::{Look, talk};
 
@@ -25,12 +27,13 @@ impl Findings {
     }
 }
 
-/// Text, programs, folders and users.
-pub(crate) fn look_at(home: &Home) -> Findings {
+/// Text, programs, folders, users and ports; those of `running` services are theirs.
+pub(crate) fn look_at(home: &Home, running: &BTreeSet<String>) -> Findings {
     let cx = context(home);
     match load(home, &cx) {
         Ok((sources, config)) => {
             let mut all = config.check_host(&sources, &cx, &mut ThisHost);
+            all.extend(ports(home, &sources, &config, &cx, running));
             all.extend(config.warnings.iter().cloned());
             Findings { services: config.services.len(), all }
         }
@@ -73,6 +76,22 @@ impl Host for ThisHost {
     }
 }
 
+/// Ports on which somebody answers who is no service of this guardian.
+fn ports(
+    home: &Home,
+    sources: &[Source],
+    config: &Config,
+    cx: &Context,
+    running: &BTreeSet<String>,
+) -> Vec<Diagnostic> {
+    let own = guardian_of(&home.state);
+    config.check_ports(sources, cx, &mut |service, host, port| {
+        let found = keepwell_os::ports::listener(host, port).filter(|_| !running.contains(service))?;
+        let stranger = found.guardian.is_none() || found.guardian != own;
+        stranger.then(|| found.to_string())
+    })
+}
+
 /// Why a program cannot be run, for a line that names its path already.
 fn without(path: &Path, why: &str) -> String {
     let path = path.display().to_string();
@@ -95,7 +114,11 @@ fn without(path: &Path, why: &str) -> String {
 /// A silent one: the diagnostics have been printed.
 pub(crate) fn must_load(home: &Home, look: &Look) -> Result<()> {
     let (findings, failure) = match load(home, &context(home)) {
-        Ok((_, config)) => (Diagnostics(config.warnings), None),
+        Ok((sources, config)) => {
+            let mut all = ports(home, &sources, &config, &context(home), &BTreeSet::new());
+            all.extend(config.warnings);
+            (Diagnostics(all), None)
+        }
         Err(errors) => (errors, Some(Failure::silent(keepwell_sdk::exit::USAGE))),
     };
     tell(&findings, look);
@@ -159,7 +182,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("keepwell.toml");
         std::fs::write(&config, text).unwrap();
-        look_at(&Home { scope: Scope::Project, config, state: dir.path().join(".keepwell") })
+        let home = Home { scope: Scope::Project, config, state: dir.path().join(".keepwell") };
+        look_at(&home, &BTreeSet::new())
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use keepwell_daemon::options::Options;
 use keepwell_sdk::exit;
 use keepwell_sdk::wire::{Info, Status};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::command::{Context, wait_for};
 use crate::failure::{Failure, Result, io_words};
@@ -24,6 +24,8 @@ use keepwell_sdk::client::EventQuery;
 
 /// How often it is tried whether the daemon answers, until it does.
 const RETRY: Duration = Duration::from_millis(10);
+/// How long one answer may take before it is asked again; a daemon that comes up answers within milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// See `has_ended`.
 const ENDING: Duration = Duration::from_millis(300);
 /// What the anchor says when it ends; in the state folder.
@@ -147,8 +149,13 @@ async fn answers(state: &Path, deadline: Instant, anchor: &mut Background) -> Re
         if let Some(failure) = anchor.ended() {
             return Err(failure);
         }
-        if let Ok(guardian) = Guardian::at(&place).await
-            && let Ok(info) = guardian.info().await
+        let ask = async {
+            let guardian = Guardian::at(&place).await.ok()?;
+            let info = guardian.info().await.ok()?;
+            Some((guardian, info))
+        };
+        // Whoever has the socket may take the question and never answer.
+        if let Ok(Some((guardian, info))) = timeout(PATIENCE, ask).await
             && info.anchor_pid == anchor.child.id()
         {
             return Ok((guardian, info));

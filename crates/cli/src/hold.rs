@@ -175,8 +175,18 @@ fn guardian_name(state: &Path) -> Result<String> {
             number
         }
     };
+    Ok(name_of(&number, state))
+}
+
+/// The same for a folder that may have had no guardian yet.
+pub(crate) fn guardian_of(state: &Path) -> Option<String> {
+    let number = fs::read_to_string(state.join(NAME)).ok().filter(|n| !n.trim().is_empty())?;
+    Some(name_of(&number, state))
+}
+
+fn name_of(number: &str, state: &Path) -> String {
     let folder = fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
-    Ok(format!("{:016x}", fnv(number.trim().bytes().chain(folder.display().to_string().bytes()))))
+    format!("{:016x}", fnv(number.trim().bytes().chain(folder.display().to_string().bytes())))
 }
 
 /// FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>), since it must be the same in every release.
@@ -194,6 +204,7 @@ mod tests {
         let name = guardian_name(one.path()).unwrap();
         assert_eq!(name.len(), 16);
         assert_eq!(guardian_name(one.path()).unwrap(), name);
+        assert_eq!((guardian_of(one.path()), guardian_of(two.path())), (Some(name.clone()), None));
         fs::copy(one.path().join(NAME), two.path().join(NAME)).unwrap();
         assert_ne!(guardian_name(two.path()).unwrap(), name);
         fs::write(one.path().join(NAME), "").unwrap();

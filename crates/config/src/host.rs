@@ -1,5 +1,6 @@
 //! What only the host can tell of a configuration. The looking itself is the caller's.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Account, Config, Context, ServiceConfig};
@@ -36,6 +37,36 @@ impl Config {
             check(&mut r, service, cx, host);
         }
         r.finish().0.0
+    }
+
+    /// Warnings about ports on which services are to answer and somebody else does. `taken_by` looks at the host and port of
+    /// one service, and says who does.
+    pub fn check_ports(
+        &self,
+        sources: &[Source],
+        cx: &Context,
+        taken_by: &mut dyn FnMut(&str, &str, u16) -> Option<String>,
+    ) -> Vec<Diagnostic> {
+        let mut r = Reader::new(sources);
+        for (name, service) in &self.services {
+            let spec = self.specs.services.get(name).filter(|s| s.enabled);
+            let mut seen = BTreeSet::new();
+            for instance in 1..=spec.map_or(0, |s| s.instances) {
+                let Some((host, port)) = service.resolve(instance, cx).ok().and_then(|s| s.ready.port())
+                else {
+                    break;
+                };
+                if !seen.insert(port) {
+                    continue;
+                }
+                let Some(who) = taken_by(name, &host, port) else { continue };
+                let message = format!("the port of services.{name} is in use: {host}:{port}");
+                let draft = Draft::warning("port-in-use", service.places.ready, message);
+                let draft = draft.label(format!("{who} listens there already"));
+                r.push(draft.help("end that first, or give the service and this check another port"));
+            }
+        }
+        r.finish().1
     }
 }
 

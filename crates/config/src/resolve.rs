@@ -88,6 +88,24 @@ pub enum ResolvedReady {
     Notify,
 }
 
+impl ResolvedReady {
+    /// Host and port that a service answers on when it is ready.
+    #[must_use]
+    pub fn port(self) -> Option<(String, u16)> {
+        match self {
+            ResolvedReady::Http(target) => Some((target.host, target.port)),
+            ResolvedReady::Tcp { host, port } => Some((host, port)),
+            ResolvedReady::None
+            | ResolvedReady::Delay(_)
+            | ResolvedReady::Unix(_)
+            | ResolvedReady::Exec(_)
+            | ResolvedReady::Log { .. }
+            | ResolvedReady::File(_)
+            | ResolvedReady::Notify => None,
+        }
+    }
+}
+
 /// What to ask, and which answer means ready.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HttpTarget {

@@ -127,3 +127,35 @@ impl Host for There {
         }
     }
 }
+
+#[test]
+fn a_port_in_use_is_a_warning_at_the_check_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keepwell.toml");
+    let text = r#"
+[services.web]
+command = "x"
+instances = 3
+ready = { http = "http://localhost:808${instance}/" }
+[services.db]
+command = "x"
+ready = { tcp = "[::1]:5432" }
+[services.off]
+command = "x"
+enabled = false
+ready = { tcp = "127.0.0.1:5432" }
+[services.plain]
+command = "x"
+"#;
+    fs::write(&file, text).unwrap();
+    let (sources, cx) = (read_sources(&file).unwrap(), context(dir.path()));
+    let config = load(&sources, &cx).unwrap_or_else(|e| panic!("{e}"));
+    let mut asked = Vec::new();
+    let found = config.check_ports(&sources, &cx, &mut |service, host, port| {
+        asked.push(format!("{service} {host} {port}"));
+        (port == 8082).then(|| "nginx (pid 812)".to_owned())
+    });
+    let all = ["db ::1 5432", "web localhost 8081", "web localhost 8082", "web localhost 8083"];
+    assert_eq!(asked, all);
+    insta::assert_snapshot!(shown(&Diagnostics(found), dir.path()));
+}

@@ -43,6 +43,13 @@ pub enum Message {
         /// One an instance.
         reply: Reply<Vec<wire::Explanation>>,
     },
+    /// Where an instance answers when it is ready.
+    ReadyAt {
+        /// Which.
+        service: String,
+        /// Host and port, if its check names such.
+        reply: Reply<Option<(String, u16)>>,
+    },
     /// The guardian.
     Info {
         /// About it.

@@ -89,6 +89,14 @@ pub fn listen_unix(path: &Path) {
     std::thread::spawn(move || listener.incoming().for_each(drop));
 }
 
+/// Takes connections at `path` for as long as it is held, and answers none.
+///
+/// # Errors
+/// When it cannot be bound.
+pub fn hold_socket(path: &Path) -> io::Result<UnixListener> {
+    UnixListener::bind(path)
+}
+
 /// Sends one datagram, as sd_notify(3) does; `@` begins an abstract address.
 pub fn send_datagram(address: &str, text: &[u8]) -> io::Result<()> {
     let address = match address.strip_prefix('@') {

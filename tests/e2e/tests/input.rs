@@ -127,6 +127,50 @@ fn a_port_in_use_shows_in_what_the_program_said() {
 }
 
 #[test]
+fn a_port_that_a_stranger_holds_is_told_before_and_after_the_service_fails_on_it() {
+    let port = keepwell_e2e::free_port();
+    let held = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let config = format!(
+        "[services.a]\ncommand = 'CHILD http {port}'\nready = {{ tcp = '127.0.0.1:{port}' }}\nrestart = {{ delay = '1m' }}\n"
+    );
+    let mut g = Guardian::new(&config);
+    let holder = format!("(pid {})", std::process::id());
+    g.cli(&["check"]).good().says(&["warning", &port.to_string(), &holder, "keepwell.toml:3:"]);
+    g.start(&[]);
+    g.wait_answering();
+    // The stranger may have answered its check.
+    g.wait_state("a", &["backing_off", "crash_looping"]);
+    assert!(g.read("up.err").contains(&holder), "{}", g.traces());
+    let said = g.cli(&["explain", "a"]).good().out;
+    assert!(said.contains(&holder), "{said}");
+    drop(held);
+    g.cli(&["start", "a"]).good();
+    // Now it is the service itself.
+    let answer = g.cli(&["check"]).good();
+    assert!(!answer.all().contains("warning"), "{}", answer.all());
+    assert!(!g.cli(&["explain", "a"]).good().out.contains("is held by"));
+    g.end();
+}
+
+#[test]
+fn a_file_in_the_place_of_the_socket_is_refused_and_left_alone() {
+    let g = Guardian::new(GOOD);
+    std::fs::create_dir_all(g.state("")).unwrap();
+    std::fs::write(g.state("keepwell.sock"), "mine").unwrap();
+    g.cli(&["up"]).with_code(2).says(&["keepwell.sock", "not a socket", "--state"]);
+    assert_eq!(std::fs::read_to_string(g.state("keepwell.sock")).unwrap(), "mine");
+    std::fs::remove_file(g.state("keepwell.sock")).unwrap();
+
+    let foreign = sys::hold_socket(&g.state("keepwell.sock")).unwrap();
+    g.cli(&["up", "--detach"]).with_code(2).says(&["keepwell.sock", "another process answers"]);
+    assert!(g.state("keepwell.sock").exists());
+    drop(foreign);
+    // One that nobody listens on is only left over.
+    g.cli(&["up", "--detach"]).good();
+    g.cli(&["down"]).good();
+}
+
+#[test]
 fn a_secret_in_a_bad_line_is_not_repeated() {
     let g = Guardian::new("[services.a]\ncommand = 'CHILD hang'\nenv = { TOKEN = 'hunter2', OTHER = 5 }\n");
     let answer = g.cli(&["check"]);

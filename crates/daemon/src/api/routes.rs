@@ -21,6 +21,8 @@ type Posted = Result<Bytes, BytesRejection>;
 
 /// Lines of output that `explain` quotes.
 const LAST_WORDS: usize = 5;
+/// A program binds its port within moments; one that ended later had another reason. In milliseconds.
+const START: u64 = 10_000;
 
 pub(super) async fn info(state: Shared, pairs: Pairs) -> Answer {
     Params::new(pairs, &[])?;
@@ -39,6 +41,11 @@ pub(super) async fn explain(state: Shared, Path(name): Path<String>, pairs: Pair
     for explanation in &mut all {
         if !explanation.exits.is_empty() {
             explanation.last_words = last_words(&state, &explanation.service).await;
+        }
+        if failed_at_start(explanation)
+            && let Some(text) = port_taken(&state, &explanation.service).await
+        {
+            explanation.facts.push(("port".to_owned(), text));
         }
     }
     ok(&all)
@@ -82,6 +89,24 @@ pub(super) async fn no_method(method: Method, uri: Uri) -> Failure {
 
 fn ok<T: serde::Serialize>(answer: &T) -> Answer {
     Ok(json(StatusCode::OK, answer))
+}
+
+/// It failed at its start, and is not up now. Whoever has its port may have answered its check.
+fn failed_at_start(e: &wire::Explanation) -> bool {
+    let down = ["backing_off", "crash_looping", "gave_up", "starting"];
+    let early = |exit: &wire::Exit| !exit.expected && (!exit.was_ready || exit.ran_for_ms < START);
+    down.contains(&e.state.as_str()) && e.exits.last().is_some_and(early)
+}
+
+/// Who has the port on which it should answer, if it is no process under a guardian.
+async fn port_taken(state: &ApiState, service: &str) -> Option<String> {
+    let name = service.to_owned();
+    let (host, port) = state.ask(|reply| Message::ReadyAt { service: name, reply }).await.ok()??;
+    let look = move || {
+        let found = keepwell_os::ports::listener(&host, port).filter(|l| l.guardian.is_none())?;
+        Some(format!("{} is held by {found}, which keepwell did not start", found.address))
+    };
+    state.off_thread(look).await.ok()?
 }
 
 async fn last_words(state: &ApiState, service: &str) -> Vec<String> {

@@ -17,6 +17,10 @@ impl Engine {
             Message::Command { by, command, reply } => self.command(now, &by, &command, reply),
             Message::Services { names, usage, reply } => self.services(now, &names, usage, reply),
             Message::Explain { name, reply } => drop(reply.send(self.explain(now, &name))),
+            Message::ReadyAt { service, reply } => {
+                let ready = self.resolve(&super::boot::parse_id(&service)).ok().and_then(|s| s.ready.port());
+                drop(reply.send(Ok(ready)));
+            }
             Message::Info { reply } => drop(reply.send(Ok(self.info(now)))),
             Message::Reload { by, dry_run, reply } => reload::read(self, by, dry_run, reply),
             Message::ReloadRead(read) => self.reload(now, *read),

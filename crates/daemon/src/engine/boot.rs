@@ -162,7 +162,14 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     };
     let endpoint = match endpoint(&options, left.kept.remove(API_KEY)) {
         Ok(e) => e,
-        Err(e) => return Err(refuse(&mut link, 1, format!("error: the API's socket cannot be made: {e}\n"))),
+        Err(e) => {
+            let path = options.state_dir.join(SOCKET);
+            let text = format!(
+                "error: the API's socket cannot be made: {}: {e}\n  = keepwell touches nothing that is not its own: move it away, or choose another folder with --state\n",
+                path.display()
+            );
+            return Err(refuse(&mut link, keepwell_sdk::exit::USAGE, text));
+        }
     };
     let mut notes = Vec::new();
     let root = TreeRoot::open(&left.welcome.guardian);

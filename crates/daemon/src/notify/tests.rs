@@ -89,6 +89,7 @@ fn shown(message: &Message) -> String {
         | Message::Services { .. }
         | Message::Explain { .. }
         | Message::Info { .. }
+        | Message::ReadyAt { .. }
         | Message::Reload { .. }
         | Message::LogSlots { .. }
         | Message::ReloadRead(_)
