@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::protocol::*;
     use keepwell_os::ipc::Channel;
-    use keepwell_os::{AsHandle, Identity, ProcessStatus, Resource, Rlimit, SpawnRequest};
+    use keepwell_os::{AsHandle, Identity, ProcessStatus, Resource, Rlimit, SpawnRequest, TreeLimits};
     use proptest::prelude::*;
 
     const PAGE: &str = include_str!("../../../docs/anchor-protocol.md");
@@ -337,6 +337,7 @@ mod tests {
                 oom_score_adj: nice,
                 rlimits: vec![Rlimit { resource: Resource::Nproc, soft: limit, hard: None }],
                 no_new_privileges: on,
+                tree_limits: TreeLimits { memory: limit, cpu_millis: umask, tasks: limit },
             }
         })
     }

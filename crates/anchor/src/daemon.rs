@@ -147,16 +147,16 @@ impl<H: Host> Anchor<H> {
 
     fn make_daemon(&mut self) -> Result<Life, String> {
         let text = |e: std::io::Error| e.to_string();
-        let (ours, theirs) = Channel::pair().map_err(text)?;
+        let (mut ours, theirs) = Channel::pair().map_err(text)?;
         let (read, write) = pipe::pipe().map_err(text)?;
         let mut request = helper_request(&self.options.daemon);
         request.rlimits.extend(daemon_limit());
         let detached = Detached { channel: theirs.as_handle(), stderr: write.as_handle() };
         let helper = Helper { program: self.program.as_handle(), detached: Some(detached) };
         let pid = self.host.helper(&request, helper).map_err(|e| e.to_string())?;
-        let watched = self
-            .host
-            .watch(ours.as_handle(), CHANNEL)
+        let watched = ours
+            .given_to(pid)
+            .and_then(|()| self.host.watch(ours.as_handle(), CHANNEL))
             .and_then(|()| self.host.watch(read.as_handle(), WORDS));
         if let Err(e) = watched {
             // Unheard it is of no use; its end comes as every daemon's.

@@ -10,8 +10,6 @@ use keepwell_os::{AsHandle, BorrowedHandle, Handle};
 use crate::codec::{self, Decoder};
 use crate::protocol::{Report, Request};
 
-/// The descriptor at which a daemon finds its end.
-pub const DAEMON_HANDLE: u32 = 3;
 /// Bytes gathered before they are sent without waiting for the end of the turn: restarts of some hundred services in one
 /// turn. A start of more is told in pieces.
 const GATHER: usize = 1 << 20;
@@ -37,7 +35,7 @@ impl Link {
     /// # Errors
     /// When there is none: the process was not started by an anchor.
     pub fn from_inherited() -> io::Result<Link> {
-        Channel::from_inherited(DAEMON_HANDLE).map(Link::new)
+        Channel::from_inherited().map(Link::new)
     }
 
     /// A link over a channel.

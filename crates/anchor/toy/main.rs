@@ -58,7 +58,7 @@ fn daemon(folder: &Path) {
         eprint!("{text}");
         std::process::exit(9);
     }
-    let link = Channel::from_inherited(3).expect("started by an anchor");
+    let link = Channel::from_inherited().expect("started by an anchor");
     let control = UnixStream::connect(folder.join("control")).expect("the test listens");
     let control = Channel::from_handle(control.into()).expect("a socket");
     let pid = std::process::id().to_le_bytes();

@@ -1,15 +1,20 @@
-//! All that keepwell asks of the operating system, alike on every one. `linux/` and (later) `windows/` hold the same
-//! files with the same functions; nothing above this crate knows which it is on.
+//! All that keepwell asks of the operating system, alike on every one. `linux/` and `windows/` hold the same files with
+//! the same functions; nothing above this crate knows which it is on.
 
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod host;
+mod step;
 pub mod types;
 
 pub use types::*;
 
 #[cfg(target_os = "linux")]
 #[path = "linux/mod.rs"]
+mod system;
+
+#[cfg(windows)]
+#[path = "windows/mod.rs"]
 mod system;
 
 pub use system::*;

@@ -31,6 +31,19 @@ pub struct SpawnRequest {
     pub capabilities: Option<Vec<u8>>,
     /// Files to write `0` into before the program is loaded: `cgroup.procs` of version 1 hierarchies.
     pub join: Vec<Vec<u8>>,
+    /// Of the job that the process is born in, where trees are jobs.
+    pub tree_limits: TreeLimits,
+}
+
+/// What a whole tree may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TreeLimits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Thousandths of one processor's time.
+    pub cpu_millis: Option<u32>,
+    /// Processes; on Linux also threads.
+    pub tasks: Option<u64>,
 }
 
 /// Arguments and environment may hold secrets, which must not come into a log with a debug print.

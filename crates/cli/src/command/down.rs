@@ -144,7 +144,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("keepwell.sock");
         let endpoint = Endpoint::bind(&socket, Access::Owner).unwrap();
-        let listener = Listener::from_handle(endpoint.into_handle()).unwrap();
+        let listener = Listener::new(endpoint).unwrap();
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 drop(stream);

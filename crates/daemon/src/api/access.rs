@@ -102,10 +102,10 @@ fn refusal(needed: Right) -> Failure {
 
 /// By what name others are told of this peer.
 pub(super) async fn name(state: &ApiState, peer: &Peer) -> By {
-    let uid = peer.uid;
+    let (pid, peer) = (peer.pid, peer.clone());
     // Names may come from a directory service that takes its time.
-    let found = state.off_thread(move || keepwell_os::identity::user_name(uid)).await;
-    By(found.unwrap_or_else(|_| format!("uid {uid}")))
+    let found = state.off_thread(move || peer.user_name()).await;
+    By(found.unwrap_or_else(|_| format!("process {pid}")))
 }
 
 #[cfg(test)]

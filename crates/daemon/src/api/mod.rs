@@ -111,7 +111,7 @@ impl ApiState {
 
 /// Serves until the audience's end, and then until all connections are through. Must be called inside a current-thread runtime with IO and time.
 pub async fn serve(endpoint: Endpoint, state: Arc<ApiState>) {
-    let listener = match Listener::from_handle(endpoint.into_handle()) {
+    let listener = match Listener::new(endpoint) {
         Ok(l) => l,
         Err(e) => {
             // Connections stay unaccepted, so the anchor will replace this daemon.

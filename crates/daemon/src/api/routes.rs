@@ -69,7 +69,7 @@ pub(super) async fn log_level(Extension(peer): Extension<Arc<Peer>>, bytes: Post
         let hint = "one of error, warn, info, debug, trace".to_owned();
         return Err(bad(&format!("there is no level `{}`", level.level), Some(hint)).into());
     }
-    tracing::info!(level = level.level, uid = peer.uid, "the level of this log was changed");
+    tracing::info!(level = level.level, pid = peer.pid, "the level of this log was changed");
     ok(&level)
 }
 

@@ -502,7 +502,7 @@ fn a_follower_outlives_the_daemon() {
     for life in 0..LIVES {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let endpoint = Endpoint::from_handle(handle.try_clone().unwrap());
+            let endpoint = Endpoint::from_handle(handle.try_clone().unwrap(), &world.socket());
             tokio::spawn(serve(endpoint, Arc::clone(&world.state)));
             while !told.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(1)).await;

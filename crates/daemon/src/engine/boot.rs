@@ -324,9 +324,10 @@ fn restore_events(values: &BTreeMap<Vec<u8>, Vec<u8>>, opened: &Opened) -> (u64,
 }
 
 fn endpoint(options: &Options, kept: Option<Handle>) -> std::io::Result<Endpoint> {
+    let path = options.state_dir.join(SOCKET);
     match kept {
-        Some(handle) => Ok(Endpoint::from_handle(handle)),
-        None => Endpoint::bind(&options.state_dir.join(SOCKET), local::Access::Everyone),
+        Some(handle) => Ok(Endpoint::from_handle(handle, &path)),
+        None => Endpoint::bind(&path, local::Access::Everyone),
     }
 }
 

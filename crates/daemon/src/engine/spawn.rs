@@ -134,6 +134,7 @@ impl Engine {
         let mut rlimits = slot.map(|s| s.tree.rlimits().to_vec()).unwrap_or_default();
         rlimits.extend(own_rlimits(&resolved.limits));
         let join = slot.map(|s| s.tree.join().to_vec()).unwrap_or_default();
+        let tree_limits = slot.map(|s| s.tree.tree_limits()).unwrap_or_default();
         Ok(SpawnRequest {
             program: bytes(&program),
             env,
@@ -147,6 +148,7 @@ impl Engine {
             no_new_privileges: resolved.no_new_privileges,
             capabilities: resolved.capabilities.map(Vec::from),
             join,
+            tree_limits,
         })
     }
 

@@ -8,6 +8,8 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use super::spawn::CHANNEL_NUMBER;
+
 /// A thing of the system that is open, and closed on drop.
 pub type Handle = OwnedFd;
 /// The same, lent.
@@ -55,11 +57,19 @@ impl Channel {
         Ok((Channel(a), Channel(b)))
     }
 
-    /// The end that this process was started with, under this descriptor number. Works once for a number.
+    /// The end that this process was started with ([`CHANNEL_NUMBER`]). Works once.
+    ///
+    /// # Errors
+    /// When there is no such socket, or when it was not inherited.
+    pub fn from_inherited() -> io::Result<Channel> {
+        Channel::inherited(CHANNEL_NUMBER)
+    }
+
+    /// The same under any descriptor number. Works once for a number.
     ///
     /// # Errors
     /// When there is no such socket, or when it was not inherited: an inherited descriptor never has `FD_CLOEXEC`.
-    pub fn from_inherited(number: u32) -> io::Result<Channel> {
+    fn inherited(number: u32) -> io::Result<Channel> {
         let fd = RawFd::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
         // SAFETY: asks about a number; harmless whether it is open or not.
         let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
@@ -96,6 +106,14 @@ impl Channel {
     #[must_use]
     pub fn into_handle(self) -> Handle {
         self.0
+    }
+
+    /// The other end belongs to this child of ours. Nothing to do: the kernel carries handles to whoever reads them.
+    ///
+    /// # Errors
+    /// Never here.
+    pub fn given_to(&mut self, _child: u32) -> io::Result<()> {
+        Ok(())
     }
 
     /// Sends what there is room for; the handles travel with the first byte, so they are sent whenever this returns `Ok`.
@@ -359,14 +377,14 @@ mod tests {
     fn an_inherited_channel_is_taken_once() {
         let (a, b) = Channel::pair().unwrap();
         let number = u32::try_from(b.as_fd().as_raw_fd()).unwrap();
-        assert_eq!(Channel::from_inherited(number).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(Channel::inherited(number).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         let raw = b.into_handle().into_raw_fd();
         // SAFETY: clears the flags of an open descriptor, as if it were inherited.
         unsafe { libc::fcntl(raw, libc::F_SETFD, 0) };
-        let b = Channel::from_inherited(number).unwrap();
-        assert!(Channel::from_inherited(number).is_err());
+        let b = Channel::inherited(number).unwrap();
+        assert!(Channel::inherited(number).is_err());
         a.send(b"hello", &[]).unwrap();
         assert_eq!(b.recv(&mut Vec::new(), &mut VecDeque::new()).unwrap(), 5);
-        assert!(Channel::from_inherited(900_000).is_err());
+        assert!(Channel::inherited(900_000).is_err());
     }
 }

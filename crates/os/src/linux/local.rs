@@ -58,9 +58,9 @@ impl Endpoint {
         Ok(Endpoint(listener.into()))
     }
 
-    /// Takes over one that was bound before.
+    /// Takes over one that was bound before, for the same path.
     #[must_use]
-    pub fn from_handle(handle: Handle) -> Endpoint {
+    pub fn from_handle(handle: Handle, _path: &Path) -> Endpoint {
         Endpoint(handle)
     }
 
@@ -184,6 +184,12 @@ impl Peer {
         identity::group_id(name).is_ok_and(|gid| self.has_group(gid))
     }
 
+    /// Its user's name, for people. Names may come from a directory service that takes its time.
+    #[must_use]
+    pub fn user_name(&self) -> String {
+        identity::user_name(self.uid)
+    }
+
     /// The same by the group's number.
     #[must_use]
     pub fn has_group(&self, gid: u32) -> bool {
@@ -242,8 +248,8 @@ impl Listener {
     ///
     /// # Errors
     /// When the runtime cannot watch it.
-    pub fn from_handle(handle: Handle) -> io::Result<Listener> {
-        let listener = UnixListener::from(handle);
+    pub fn new(endpoint: Endpoint) -> io::Result<Listener> {
+        let listener = UnixListener::from(endpoint.into_handle());
         listener.set_nonblocking(true)?;
         tokio::net::UnixListener::from_std(listener).map(Listener)
     }
@@ -369,7 +375,7 @@ mod tests {
         let endpoint = Endpoint::bind(&path, Access::Everyone).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
         let peer = runtime().block_on(async {
-            let listener = Listener::from_handle(endpoint.into_handle()).unwrap();
+            let listener = Listener::new(endpoint).unwrap();
             echo_once(&path, &listener).await
         });
         assert_eq!(peer.pid, std::process::id());
@@ -385,7 +391,7 @@ mod tests {
         let mut early = connect_blocking(&path).unwrap();
         early.write_all(b"hello").unwrap();
         runtime().block_on(async {
-            let listener = Listener::from_handle(kept.0.try_clone().unwrap()).unwrap();
+            let listener = Listener::new(Endpoint(kept.0.try_clone().unwrap())).unwrap();
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(b"late, but here").await.unwrap();
         });
@@ -405,7 +411,7 @@ mod tests {
         assert!(path.exists());
         assert_eq!(Endpoint::bind(&path, Access::Owner).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         runtime().block_on(async {
-            let listener = Listener::from_handle(endpoint.into_handle()).unwrap();
+            let listener = Listener::new(endpoint).unwrap();
             // The second bind asked whether somebody answers.
             listener.accept().await.unwrap();
             echo_once(&path, &listener).await;

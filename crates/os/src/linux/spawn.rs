@@ -26,7 +26,8 @@ use self::prepare::{Masked, Pads, Pointers, Text};
 use super::limits;
 use crate::types::{Resource, Rlimit, SpawnRequest};
 
-pub use self::step::{Faults, SpawnFailure, Step};
+pub use self::step::Faults;
+pub use crate::step::{SpawnFailure, Step};
 
 /// Where a child's output goes.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +72,7 @@ impl Gate {
             0 => Some(Ok(())),
             8 => {
                 let [step, errno] = message;
-                let step = usize::try_from(step).ok().and_then(|i| Step::ALL.get(i).copied());
+                let step = usize::try_from(step).ok().and_then(|i| step::STEPS.get(i).copied());
                 Some(Err(SpawnFailure { step: step.unwrap_or(Step::Fork), errno }))
             }
             _ => None,

@@ -6,19 +6,10 @@ use std::path::Path;
 use super::root::{TreeError, write};
 use crate::types::{Resource, Rlimit};
 
+pub use crate::types::TreeLimits as Limits;
+
 /// `cpu.max` and `cpu.cfs_period_us`: the kernel's own default, 100 ms.
 const CPU_PERIOD_USEC: u64 = 100_000;
-
-/// What a service may use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Limits {
-    /// Bytes.
-    pub memory: Option<u64>,
-    /// Thousandths of one processor's time.
-    pub cpu_millis: Option<u32>,
-    /// Processes and threads.
-    pub tasks: Option<u64>,
-}
 
 #[derive(Clone, Copy)]
 pub(super) enum Limit {

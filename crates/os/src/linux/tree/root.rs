@@ -50,6 +50,12 @@ impl TreeDir {
         &self.rlimits
     }
 
+    /// For `SpawnRequest::tree_limits`: none, since the groups hold them.
+    #[must_use]
+    pub fn tree_limits(&self) -> Limits {
+        Limits::default()
+    }
+
     /// For each limit asked for, how it is held, in words: `memory: cgroup v1`.
     #[must_use]
     pub fn limits(&self) -> &[String] {

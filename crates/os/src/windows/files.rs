@@ -1,0 +1,157 @@
+//! Files that are nobody else's business.
+#![expect(unsafe_code, reason = "descriptors and identities of files have no safe form in the standard library")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::AsRawHandle;
+use std::path::Path;
+use std::ptr;
+
+use windows_sys::Win32::Foundation::LocalFree;
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSecurityDescriptorToStringSecurityDescriptorW, GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
+};
+use windows_sys::Win32::Security::{DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_ID_INFO, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FileIdInfo,
+    GetFileInformationByHandleEx, WRITE_DAC, BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle,
+};
+
+use super::security::{Descriptor, PRIVATE};
+use super::sys::{check, error, wide_path};
+
+/// Opens a file for reading and writing, makes it if it is not there, and sees to it that only its owner, Administrators and
+/// SYSTEM may read or write it. Its content stays.
+///
+/// # Errors
+/// When it cannot be opened or made, or its rights cannot be narrowed.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    let share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .access_mode(FILE_GENERIC_READ | FILE_GENERIC_WRITE | WRITE_DAC)
+        .share_mode(share)
+        .open(path)?;
+    Descriptor::new(PRIVATE)?.give_to(file.as_raw_handle())?;
+    Ok(file)
+}
+
+/// Makes a folder, and those above it. What may be done in it comes from the folder above, as everywhere on Windows.
+///
+/// # Errors
+/// When it cannot be made, or something else is there.
+pub fn make_passage(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// Whether `path` still leads to this open file, and not to another that has taken its place.
+#[must_use]
+pub fn is_still(file: &File, path: &Path) -> bool {
+    let share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    // Asks for no right but to look at it.
+    let there = OpenOptions::new().access_mode(0).share_mode(share).open(path);
+    let (Some(held), Some(found)) = (number(file), there.ok().as_ref().and_then(number)) else { return false };
+    held == found
+}
+
+/// Whether only the owner, Administrators and SYSTEM may read or write it.
+///
+/// # Errors
+/// When it is not there.
+pub fn is_private(path: &Path) -> io::Result<bool> {
+    let text = rights(path)?;
+    let foreign = |entry: &str| {
+        let who = entry.trim_end_matches(')').rsplit(';').next().unwrap_or_default();
+        !matches!(who, "SY" | "BA" | "OW" | "CO") && entry.starts_with('A')
+    };
+    let everybody = ["WD", "AU", "BU", "IU", "BG", "AN", "S-1-1-0", "S-1-5-11", "S-1-5-32-545"];
+    let entries = text.split('(').skip(1).filter(|entry| foreign(entry));
+    let named = |entry: &str| everybody.iter().any(|who| entry.trim_end_matches(')').ends_with(who));
+    Ok(!entries.into_iter().any(named))
+}
+
+/// A path's access rights in the system's text for them.
+fn rights(path: &Path) -> io::Result<String> {
+    let (path, nothing) = (wide_path(path), ptr::null_mut());
+    let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
+    let mut text: *mut u16 = ptr::null_mut();
+    // SAFETY: the path ends with a zero; descriptor and text are ours to free, and the text ends with a zero.
+    unsafe {
+        let (kind, what) = (SE_FILE_OBJECT, DACL_SECURITY_INFORMATION);
+        let (none, made) = (ptr::null_mut(), &raw mut descriptor);
+        let number = GetNamedSecurityInfoW(path.as_ptr(), kind, what, none, none, ptr::null_mut(), ptr::null_mut(), made);
+        if number != 0 {
+            return Err(error(number));
+        }
+        let told = check(ConvertSecurityDescriptorToStringSecurityDescriptorW(
+            descriptor,
+            SDDL_REVISION_1,
+            what,
+            &raw mut text,
+            nothing,
+        ));
+        LocalFree(descriptor);
+        told?;
+        let len = (0..).take_while(|i| *text.add(*i) != 0).count();
+        let owned = String::from_utf16_lossy(std::slice::from_raw_parts(text, len));
+        LocalFree(text.cast());
+        Ok(owned)
+    }
+}
+
+/// Tells an open file from every other: its volume, and its number there. Older file systems know the shorter one only.
+fn number(file: &File) -> Option<(u64, [u8; 16])> {
+    let (handle, mut id) = (file.as_raw_handle(), FILE_ID_INFO::default());
+    let size = size_of_val(&id) as u32;
+    // SAFETY: an open file; `id` has the size that is said.
+    if unsafe { GetFileInformationByHandleEx(handle, FileIdInfo, (&raw mut id).cast(), size) } != 0 {
+        return Some((id.VolumeSerialNumber, id.FileId.Identifier));
+    }
+    let mut info = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: an open file; `info` is filled by the call.
+    check(unsafe { GetFileInformationByHandle(handle, &raw mut info) }).ok()?;
+    let index = u128::from(info.nFileIndexHigh) << 32 | u128::from(info.nFileIndexLow);
+    Some((info.dwVolumeSerialNumber.into(), index.to_le_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_moved_away_is_told_from_the_one_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = open_private(&path).unwrap();
+        assert!(is_still(&file, &path));
+        fs::rename(&path, dir.path().join("g")).unwrap();
+        assert!(!is_still(&file, &path));
+        drop(open_private(&path).unwrap());
+        assert!(!is_still(&file, &path));
+    }
+
+    #[test]
+    fn a_private_file_keeps_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "x").unwrap();
+        drop(open_private(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "x");
+        assert!(is_private(&path).unwrap());
+        assert!(is_private(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn a_passage_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        make_passage(&path).unwrap();
+        make_passage(&path).unwrap();
+        fs::write(path.join("file"), "").unwrap();
+        assert!(make_passage(&path.join("file")).is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! Windows, from Server 2016 and Windows 10 on.
+
+pub mod clock;
+pub mod errors;
+pub mod files;
+mod host;
+pub mod identity;
+pub mod ipc;
+pub mod limits;
+pub mod local;
+pub mod lock;
+pub mod memory;
+pub mod notify;
+pub mod pipe;
+pub mod program;
+mod security;
+pub mod session;
+pub mod signals;
+pub mod spawn;
+pub mod stop;
+mod sys;
+pub mod tree;
+pub mod voice;
+pub mod wait;
+pub mod watch;
+
+pub use errors::is_shortage;
+pub use host::WindowsHost as SystemHost;
+#[cfg(feature = "fake")]
+pub(crate) use host::waiting_connection;
+pub use ipc::{AsHandle, BorrowedHandle, Handle};

@@ -1,0 +1,194 @@
+//! The ways to ask a process to end, by the names that people know from signals. Windows has no signals: what stands for
+//! them is said at each number. It decides nothing.
+//!
+//! A Ctrl event reaches all that share a console, and a process can be attached to one console only. So it is sent by a
+//! short-lived process of our own, which leaves its console, attaches itself to the child's, and sends it there.
+#![expect(unsafe_code, reason = "consoles and windows have no safe form in the standard library")]
+
+use std::io;
+use std::os::windows::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{ERROR_INVALID_PARAMETER, HWND, LPARAM};
+use windows_sys::Win32::System::Console::{
+    AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
+};
+use windows_sys::Win32::System::LibraryLoader::{GetProcAddress, LoadLibraryW};
+use windows_sys::Win32::System::Threading::DETACHED_PROCESS;
+use windows_sys::core::BOOL;
+
+use super::sys::{self, check, wide};
+
+/// Ctrl+C, at the console of the process.
+pub const INT: i32 = 2;
+/// Ctrl+Break, at the console of the process.
+pub const BREAK: i32 = 21;
+/// Asks its windows to close (`WM_CLOSE`).
+pub const CLOSE: i32 = 1;
+/// Asks a process to end: Ctrl+C and closing its windows, as it has the one or the other.
+pub const TERM: i32 = 15;
+/// Ends it.
+pub const KILL: i32 = 9;
+
+/// Names as people write them, without `SIG`. What has no meaning here has no name.
+const SIGNALS: [(&str, i32); 7] =
+    [("TERM", TERM), ("KILL", KILL), ("INT", INT), ("BREAK", BREAK), ("QUIT", 3), ("HUP", CLOSE), ("CLOSE", CLOSE)];
+
+/// The number of `TERM`, `SIGTERM`, `term`, `15`; `None` if there is no such signal here.
+#[must_use]
+pub fn signal_number(name: &str) -> Option<i32> {
+    let upper = name.trim().to_ascii_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Ok(number) = short.parse::<i32>() {
+        return SIGNALS.iter().any(|(_, known)| *known == number).then_some(number);
+    }
+    SIGNALS.iter().find(|(known, _)| *known == short).map(|(_, number)| *number)
+}
+
+/// `SIGTERM` for 15, or `signal 99`.
+#[must_use]
+pub fn signal_name(number: i32) -> String {
+    let found = SIGNALS.iter().find(|(_, known)| *known == number);
+    found.map_or_else(|| format!("signal {number}"), |(name, _)| format!("SIG{name}"))
+}
+
+/// All names, for "did you mean".
+pub fn signal_names() -> impl Iterator<Item = &'static str> {
+    SIGNALS.iter().map(|(name, _)| *name)
+}
+
+/// The one argument of the process that sends an event, and the variable that says to whom: its number, and the signal's.
+const WORD: &str = "keepwell_event";
+const VARIABLE: &str = "KEEPWELL_EVENT";
+/// Its exit code when it could not.
+const FAILED: i32 = 3;
+
+/// Sends an event to a process that the caller holds open, by a process of its own that nobody waits for.
+///
+/// # Errors
+/// When the process cannot be started.
+pub(crate) fn send(pid: u32, signal: i32) -> io::Result<()> {
+    let nobody = Stdio::null;
+    Command::new(std::env::current_exe()?)
+        .arg(WORD)
+        .env(VARIABLE, format!("{pid} {signal}"))
+        .creation_flags(DETACHED_PROCESS)
+        .stdin(nobody())
+        .stdout(nobody())
+        .stderr(nobody())
+        .spawn()
+        .map(drop)
+}
+
+/// If this process was started to send an event, sends it and gives the exit code. To be asked first of all by every
+/// program that has a host.
+#[must_use]
+pub fn run_as_sender() -> Option<i32> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|word| word != WORD) {
+        return None;
+    }
+    let task = std::env::var(VARIABLE).ok()?;
+    let (pid, signal) = task.split_once(' ')?;
+    let (pid, signal) = (pid.parse().ok()?, signal.parse().ok()?);
+    Some(if send_here(pid, signal).is_ok() { 0 } else { FAILED })
+}
+
+fn send_here(pid: u32, signal: i32) -> io::Result<()> {
+    match signal {
+        INT => event(pid, CTRL_C_EVENT),
+        BREAK | 3 => event(pid, CTRL_BREAK_EVENT),
+        CLOSE => close_windows(pid),
+        TERM => {
+            let (closed, sent) = (close_windows(pid), event(pid, CTRL_C_EVENT));
+            closed.or(sent)
+        }
+        _ => Err(sys::error(ERROR_INVALID_PARAMETER)),
+    }
+}
+
+fn event(pid: u32, event: u32) -> io::Result<()> {
+    // SAFETY: no pointers. Without a console of its own this process may attach itself to another's; it ignores what it
+    // sends, because it is sent to all that are attached.
+    unsafe {
+        FreeConsole();
+        check(AttachConsole(pid))?;
+        SetConsoleCtrlHandler(None, 1);
+        check(GenerateConsoleCtrlEvent(event, 0))
+    }
+}
+
+type EnumWindows = unsafe extern "system" fn(unsafe extern "system" fn(HWND, LPARAM) -> BOOL, LPARAM) -> BOOL;
+type GetWindowThreadProcessId = unsafe extern "system" fn(HWND, *mut u32) -> u32;
+type PostMessage = unsafe extern "system" fn(HWND, u32, usize, LPARAM) -> BOOL;
+
+const WM_CLOSE: u32 = 0x10;
+
+struct Search {
+    pid: u32,
+    owner: GetWindowThreadProcessId,
+    post: PostMessage,
+    found: u32,
+}
+
+/// user32 is loaded here and nowhere else: a process that has it is not told of the end of a session by console events.
+fn close_windows(pid: u32) -> io::Result<()> {
+    // SAFETY: the library's name ends with a zero. The three functions have the types that are said.
+    let (each, owner, post) = unsafe {
+        let library = LoadLibraryW(wide("user32.dll").as_ptr());
+        if library.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        let find = |name: &std::ffi::CStr| {
+            GetProcAddress(library, name.as_ptr().cast()).ok_or_else(io::Error::last_os_error)
+        };
+        (
+            std::mem::transmute::<unsafe extern "system" fn() -> isize, EnumWindows>(find(c"EnumWindows")?),
+            std::mem::transmute::<unsafe extern "system" fn() -> isize, GetWindowThreadProcessId>(find(
+                c"GetWindowThreadProcessId",
+            )?),
+            std::mem::transmute::<unsafe extern "system" fn() -> isize, PostMessage>(find(c"PostMessageW")?),
+        )
+    };
+    let mut search = Search { pid, owner, post, found: 0 };
+    // SAFETY: `search` lives through the call, which calls `close` with it.
+    unsafe { each(close, ptr::from_mut(&mut search).expose_provenance() as LPARAM) };
+    if search.found > 0 { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+unsafe extern "system" fn close(window: HWND, search: LPARAM) -> BOOL {
+    // SAFETY: the parameter is the `Search` that `close_windows` lends; the window is asked about and sent a message.
+    unsafe {
+        let search = &mut *ptr::with_exposed_provenance_mut::<Search>(search as usize);
+        let mut pid = 0;
+        (search.owner)(window, &raw mut pid);
+        if pid == search.pid && (search.post)(window, WM_CLOSE, 0, 0) != 0 {
+            search.found += 1;
+        }
+    }
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers() {
+        for (text, number) in [("TERM", 15), ("SIGTERM", 15), ("int", 2), ("sigkill", 9), ("15", 15), ("BREAK", 21)] {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for text in ["", "USR1", "0", "-1", "64"] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
+        assert_eq!(signal_name(15), "SIGTERM");
+        assert_eq!(signal_name(99), "signal 99");
+    }
+
+    #[test]
+    fn what_has_no_windows_is_told() {
+        assert_eq!(close_windows(std::process::id()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(run_as_sender(), None);
+    }
+}

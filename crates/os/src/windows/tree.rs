@@ -1,0 +1,199 @@
+//! A service's tree of processes: everything that its main process brought into the world. Held in a job object, in which
+//! the main process is born.
+//!
+//! Jobs are the anchor's alone: a second handle in the daemon would keep them alive when the anchor is killed. So what the
+//! daemon makes here are only names and limits, which travel with the request to start a run.
+#![expect(unsafe_code, reason = "jobs and processes have no safe form in the standard library")]
+
+pub(crate) mod job;
+
+use std::io;
+use std::os::windows::io::AsRawHandle;
+use std::path::PathBuf;
+
+use windows_sys::Win32::Foundation::FILETIME;
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
+use windows_sys::Win32::System::Threading::{
+    GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
+};
+
+use super::ipc::{BorrowedHandle, Handle};
+use super::sys::{check, owned};
+use crate::types::{Rlimit, TreeLimits};
+
+pub use crate::types::TreeLimits as Limits;
+
+/// The variable of the mark, in every process that keepwell starts.
+pub const MARK: &str = "KEEPWELL_RUN";
+
+/// How one service instance's tree is held.
+#[derive(Debug, Default)]
+pub struct TreeDir {
+    limits: Limits,
+    held: Vec<String>,
+}
+
+impl TreeDir {
+    /// Nothing that the daemon could hold: jobs are the anchor's.
+    #[must_use]
+    pub fn handle(&self) -> Option<BorrowedHandle<'_>> {
+        None
+    }
+
+    /// For `SpawnRequest::join`: nothing here.
+    #[must_use]
+    pub fn join(&self) -> &[Vec<u8>] {
+        &[]
+    }
+
+    /// For `SpawnRequest::rlimits`: nothing here.
+    #[must_use]
+    pub fn rlimits(&self) -> &[Rlimit] {
+        &[]
+    }
+
+    /// For `SpawnRequest::tree_limits`.
+    #[must_use]
+    pub fn tree_limits(&self) -> TreeLimits {
+        self.limits
+    }
+
+    /// For each limit asked for, how it is held, in words: `memory: job`.
+    #[must_use]
+    pub fn limits(&self) -> &[String] {
+        &self.held
+    }
+}
+
+/// A tree's use of the host. `None`: not known here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Bytes.
+    pub memory_bytes: Option<u64>,
+    /// Microseconds of processor time of what runs now.
+    pub cpu_usec: Option<u64>,
+    /// Processes.
+    pub processes: Option<u64>,
+}
+
+/// A limit that could not be held.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} {}: {source}", .path.display())]
+pub struct TreeError {
+    /// `limit`.
+    pub step: &'static str,
+    /// The instance.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// One guardian's trees.
+#[derive(Debug)]
+pub struct TreeRoot;
+
+impl TreeRoot {
+    /// Never fails: every Windows that keepwell runs on has nested jobs.
+    #[must_use]
+    pub fn open(_: &str) -> TreeRoot {
+        TreeRoot
+    }
+
+    /// `job`: how trees are held here.
+    #[must_use]
+    pub fn containment(&self) -> &'static str {
+        "job"
+    }
+
+    /// The same in lines for people.
+    #[must_use]
+    pub fn mechanisms(&self) -> Vec<String> {
+        vec!["trees: job objects".to_owned(), "limits: job objects".to_owned()]
+    }
+
+    /// A service instance's tree.
+    ///
+    /// # Errors
+    /// Never here: a limit is set when a run starts.
+    pub fn make(&mut self, _: &str, limits: &Limits) -> Result<TreeDir, TreeError> {
+        let mut tree = TreeDir::default();
+        self.limit(&mut tree, limits)?;
+        Ok(tree)
+    }
+
+    /// Takes over the tree of an instance from the anchor.
+    #[must_use]
+    pub fn adopt(&mut self, _: &str, _: Option<Handle>, limits: &Limits) -> TreeDir {
+        let mut tree = TreeDir::default();
+        let _ = self.limit(&mut tree, limits);
+        tree
+    }
+
+    /// Sets other limits on a tree, from its next run on.
+    ///
+    /// # Errors
+    /// Never here.
+    pub fn limit(&mut self, tree: &mut TreeDir, limits: &Limits) -> Result<(), TreeError> {
+        tree.limits = *limits;
+        let wanted = [
+            ("memory", limits.memory.is_some()),
+            ("cpu", limits.cpu_millis.is_some()),
+            ("tasks", limits.tasks.is_some()),
+        ];
+        tree.held = wanted.into_iter().filter(|(_, on)| *on).map(|(word, _)| format!("{word}: job")).collect();
+        Ok(())
+    }
+
+    /// Nothing is left of an instance when its jobs are gone.
+    pub fn remove(&self, _: &TreeDir) {}
+
+    /// The same for all.
+    pub fn close(&self) {}
+
+    /// What a service instance uses: its main process. The rest of its tree is known to the anchor's job alone.
+    #[must_use]
+    pub fn usage(&self, _: &TreeDir, main: Option<u32>) -> Usage {
+        let Some(process) = main.and_then(open) else { return Usage::default() };
+        Usage { memory_bytes: memory(&process), cpu_usec: cpu_usec(&process), processes: None }
+    }
+
+    /// Whether a process belongs to this instance's tree: the main process does.
+    #[must_use]
+    pub fn contains(&self, _: &TreeDir, _: u64, main: Option<u32>, pid: u32) -> bool {
+        main == Some(pid)
+    }
+
+    /// Nothing outlives the anchor's jobs, and only the anchor can end them before. Returns how many could not be ended.
+    #[must_use]
+    pub fn kill_all(&self) -> usize {
+        0
+    }
+
+    /// The same: an earlier guardian's jobs ended what was in them when it ended. Returns what is worth telling.
+    #[must_use]
+    pub fn end_leftovers(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+fn open(pid: u32) -> Option<Handle> {
+    // SAFETY: no pointers; a handle that is returned is new and ours.
+    unsafe { owned(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid)) }.ok()
+}
+
+fn memory(process: &Handle) -> Option<u64> {
+    let mut counters = PROCESS_MEMORY_COUNTERS::default();
+    let size = size_of_val(&counters) as u32;
+    // SAFETY: `counters` has the size that is said and is filled by the call.
+    check(unsafe { K32GetProcessMemoryInfo(process.as_raw_handle(), &raw mut counters, size) }).ok()?;
+    Some(counters.WorkingSetSize as u64)
+}
+
+fn cpu_usec(process: &Handle) -> Option<u64> {
+    let mut times = [FILETIME::default(); 4];
+    let [begun, ended, kernel, user] = &mut times;
+    // SAFETY: all four are filled by the call.
+    check(unsafe { GetProcessTimes(process.as_raw_handle(), begun, ended, kernel, user) }).ok()?;
+    let hundreds = |t: &FILETIME| u64::from(t.dwHighDateTime) << 32 | u64::from(t.dwLowDateTime);
+    Some((hundreds(kernel) + hundreds(user)) / 10)
+}
