@@ -331,13 +331,13 @@ mod tests {
                 program,
                 argv,
                 env,
-                identity: on.then_some(Identity { uid, gid, groups }),
+                identity: on.then(|| Box::new(Identity { uid, gid, groups })),
                 umask,
                 nice,
                 oom_score_adj: nice,
                 rlimits: vec![Rlimit { resource: Resource::Nproc, soft: limit, hard: None }],
                 no_new_privileges: on,
-                tree_limits: TreeLimits { memory: limit, cpu_millis: umask, tasks: limit },
+                tree_limits: Box::new(TreeLimits { memory: limit, cpu_millis: umask, tasks: limit }),
             }
         })
     }

@@ -59,6 +59,9 @@ fn definition() -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = keepwell_os::stop::run_as_sender() {
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
+    }
     let cli = match definition().try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

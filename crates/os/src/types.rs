@@ -16,7 +16,7 @@ pub struct SpawnRequest {
     /// Working folder, absolute.
     pub cwd: Vec<u8>,
     /// Another user.
-    pub identity: Option<Identity>,
+    pub identity: Option<Box<Identity>>,
     /// Octal, e.g. 0o022.
     pub umask: Option<u32>,
     /// -20 to 19.
@@ -32,7 +32,7 @@ pub struct SpawnRequest {
     /// Files to write `0` into before the program is loaded: `cgroup.procs` of version 1 hierarchies.
     pub join: Vec<Vec<u8>>,
     /// Of the job that the process is born in, where trees are jobs.
-    pub tree_limits: TreeLimits,
+    pub tree_limits: Box<TreeLimits>,
 }
 
 /// What a whole tree may use.

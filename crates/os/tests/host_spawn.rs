@@ -1,4 +1,5 @@
 //! Starting processes for real: every way of doing it must give the same child.
+#![cfg(target_os = "linux")]
 #![expect(unsafe_code, reason = "tests look at children by bare system calls")]
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
@@ -155,7 +156,7 @@ fn another_user_is_taken_whole() {
     let identity = Identity { uid: 65_534, gid: 65_533, groups: vec![10, 20] };
     for way in ways() {
         let mut request = shell("id -u; id -g; id -G; grep CapEff /proc/self/status");
-        request.identity = Some(identity.clone());
+        request.identity = Some(Box::new(identity.clone()));
         let (_, text) = run(way, &request).unwrap();
         assert_eq!(text, "65534\n65533\n65533 10 20\nCapEff:\t0000000000000000\n", "{way:?}");
         // It is the new user who must be able to enter.
@@ -174,7 +175,7 @@ fn capabilities_are_those_that_were_named_and_no_others() {
     for way in ways() {
         for identity in [None, Some(Identity { uid: 65_534, gid: 65_534, groups: vec![] })] {
             let mut request = shell("grep -E 'Cap(Prm|Eff|Bnd)|NoNewPrivs' /proc/self/status | tr -d '\t'");
-            request.identity = identity;
+            request.identity = identity.map(Box::new);
             request.capabilities = Some(vec![10]);
             request.no_new_privileges = true;
             let (_, text) = run(way, &request).unwrap();

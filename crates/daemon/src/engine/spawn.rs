@@ -134,13 +134,13 @@ impl Engine {
         let mut rlimits = slot.map(|s| s.tree.rlimits().to_vec()).unwrap_or_default();
         rlimits.extend(own_rlimits(&resolved.limits));
         let join = slot.map(|s| s.tree.join().to_vec()).unwrap_or_default();
-        let tree_limits = slot.map(|s| s.tree.tree_limits()).unwrap_or_default();
+        let tree_limits = slot.map(|s| Box::new(s.tree.tree_limits())).unwrap_or_default();
         Ok(SpawnRequest {
             program: bytes(&program),
             env,
             argv: argv.into_iter().map(String::into_bytes).collect(),
             cwd: bytes(&resolved.cwd),
-            identity: found,
+            identity: found.map(Box::new),
             umask: resolved.umask,
             nice: resolved.nice,
             oom_score_adj: resolved.oom_score_adj,

@@ -262,7 +262,7 @@ impl Spawner {
     }
 
     fn plan(&self, request: &SpawnRequest, pointers: Pointers, limits: &[(c_int, libc::rlimit)]) -> Plan {
-        let identity = request.identity.as_ref();
+        let identity = request.identity.as_deref();
         let identity = identity.filter(|i| self.user.0 == 0 || (i.uid, i.gid) != self.user);
         let groups = identity.map_or(&[][..], |i| &i.groups);
         let bits = |set: &Vec<u8>| set.iter().filter(|c| **c < 64).fold(0, |all, c| all | 1 << c);

@@ -79,6 +79,12 @@ pub fn signal_names() -> impl Iterator<Item = &'static str> {
     SIGNALS.iter().map(|(name, _)| *name)
 }
 
+/// Signals need no process to send them: this one was not started for it.
+#[must_use]
+pub fn run_as_sender() -> Option<i32> {
+    None
+}
+
 /// Sends a signal to one process. Only its parent knows that it is still that process.
 ///
 /// # Errors

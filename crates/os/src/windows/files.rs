@@ -1,5 +1,8 @@
 //! Files that are nobody else's business.
-#![expect(unsafe_code, reason = "descriptors and identities of files have no safe form in the standard library")]
+#![expect(
+    unsafe_code,
+    reason = "descriptors and identities of files have no safe form in the standard library"
+)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,12 +13,14 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::LocalFree;
 use windows_sys::Win32::Security::Authorization::{
-    ConvertSecurityDescriptorToStringSecurityDescriptorW, GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
+    ConvertSecurityDescriptorToStringSecurityDescriptorW, GetNamedSecurityInfoW, SDDL_REVISION_1,
+    SE_FILE_OBJECT,
 };
 use windows_sys::Win32::Security::{DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR};
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_ID_INFO, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FileIdInfo,
-    GetFileInformationByHandleEx, WRITE_DAC, BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle,
+    BY_HANDLE_FILE_INFORMATION, FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_ID_INFO, FILE_SHARE_DELETE,
+    FILE_SHARE_READ, FILE_SHARE_WRITE, FileIdInfo, GetFileInformationByHandle, GetFileInformationByHandleEx,
+    WRITE_DAC,
 };
 
 use super::security::{Descriptor, PRIVATE};
@@ -54,7 +59,9 @@ pub fn is_still(file: &File, path: &Path) -> bool {
     let share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
     // Asks for no right but to look at it.
     let there = OpenOptions::new().access_mode(0).share_mode(share).open(path);
-    let (Some(held), Some(found)) = (number(file), there.ok().as_ref().and_then(number)) else { return false };
+    let (Some(held), Some(found)) = (number(file), there.ok().as_ref().and_then(number)) else {
+        return false;
+    };
     held == found
 }
 
@@ -83,7 +90,16 @@ fn rights(path: &Path) -> io::Result<String> {
     unsafe {
         let (kind, what) = (SE_FILE_OBJECT, DACL_SECURITY_INFORMATION);
         let (none, made) = (ptr::null_mut(), &raw mut descriptor);
-        let number = GetNamedSecurityInfoW(path.as_ptr(), kind, what, none, none, ptr::null_mut(), ptr::null_mut(), made);
+        let number = GetNamedSecurityInfoW(
+            path.as_ptr(),
+            kind,
+            what,
+            none,
+            none,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            made,
+        );
         if number != 0 {
             return Err(error(number));
         }

@@ -8,17 +8,22 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::windows::io::{AsHandle as StdAsHandle, AsRawHandle, BorrowedHandle as StdBorrowed, OwnedHandle};
+use std::os::windows::io::{
+    AsHandle as StdAsHandle, AsRawHandle, BorrowedHandle as StdBorrowed, OwnedHandle,
+};
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use windows_sys::Win32::Foundation::{
-    DUPLICATE_CLOSE_SOURCE, DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_IO_INCOMPLETE, ERROR_IO_PENDING, HANDLE,
+    DUPLICATE_CLOSE_SOURCE, DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_IO_INCOMPLETE, ERROR_IO_PENDING,
+    HANDLE,
 };
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 use windows_sys::Win32::System::Console::{GetStdHandle, STD_INPUT_HANDLE, SetStdHandle};
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
-use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcess, PROCESS_DUP_HANDLE, WaitForSingleObject};
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, OpenProcess, PROCESS_DUP_HANDLE, WaitForSingleObject,
+};
 
 use super::pipe::{self, Direction};
 use super::sys::{self, check, owned};
@@ -227,7 +232,8 @@ impl Channel {
             }
             let start = pending.len();
             pending.resize(start + available.min(CHUNK), 0);
-            let read = read_now(self.pipe.as_raw_handle(), &self.done, pending.get_mut(start..).unwrap_or_default());
+            let read =
+                read_now(self.pipe.as_raw_handle(), &self.done, pending.get_mut(start..).unwrap_or_default());
             pending.truncate(start + *read.as_ref().unwrap_or(&0));
             read?;
         }
@@ -242,7 +248,8 @@ impl Channel {
     ) -> io::Result<usize> {
         let (mut at, mut taken) = (0, 0);
         while let Some(header) = pending.get(at..at + HEADER) {
-            let number = |i: usize| header.get(i..i + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+            let number =
+                |i: usize| header.get(i..i + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
             let (len, count) = (number(0) as usize, number(4) as usize);
             if len > MOST || count > MAX_HANDLES {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the channel is out of step"));
@@ -401,8 +408,8 @@ mod tests {
     use super::super::{pipe, sys};
     use super::{AsHandle, Channel, MAX_HANDLES, MOST};
     use std::collections::VecDeque;
-    use std::io;
     use std::fs::File;
+    use std::io;
     use std::io::{Read, Write};
 
     #[test]

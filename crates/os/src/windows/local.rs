@@ -20,12 +20,12 @@ use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer};
 use tokio::sync::Mutex;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY, HANDLE};
 use windows_sys::Win32::Security::{
-    DuplicateToken, RevertToSelf, SecurityIdentification, TOKEN_DUPLICATE, TOKEN_QUERY, WinBuiltinAdministratorsSid,
-    WinLocalSystemSid,
+    DuplicateToken, RevertToSelf, SecurityIdentification, TOKEN_DUPLICATE, TOKEN_QUERY,
+    WinBuiltinAdministratorsSid, WinLocalSystemSid,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_FLAGS_AND_ATTRIBUTES, OPEN_EXISTING,
-    PIPE_ACCESS_DUPLEX, SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT,
+    CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_FLAGS_AND_ATTRIBUTES,
+    OPEN_EXISTING, PIPE_ACCESS_DUPLEX, SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT,
 };
 use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, ImpersonateNamedPipeClient,
@@ -82,10 +82,15 @@ impl Endpoint {
     /// # Errors
     /// `AddrInUse`: somebody else has it.
     pub fn bind(path: &Path, access: Access) -> io::Result<Endpoint> {
+        // The flag does not let two have it who come at once; Wine 8 does not know it.
+        match open(path, 0) {
+            Err(e) if !sys::is(&e, ERROR_PIPE_BUSY) => {}
+            Ok(_) | Err(_) => return Err(in_use()),
+        }
         let first = FILE_FLAG_FIRST_PIPE_INSTANCE;
         let handle = instance(path, access, first).map_err(|e| {
             let taken = sys::is(&e, ERROR_ACCESS_DENIED) || sys::is(&e, ERROR_PIPE_BUSY);
-            if taken { io::Error::new(io::ErrorKind::AddrInUse, "another process has this pipe") } else { e }
+            if taken { in_use() } else { e }
         })?;
         // Used up: an instance that had its client serves no other.
         drop(open(path, 0)?);
@@ -111,12 +116,17 @@ impl AsHandle for Endpoint {
     }
 }
 
+fn in_use() -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, "another process answers on this pipe")
+}
+
 /// The pipe that stands for a path: one name for all ways to write it.
 fn name(path: &Path) -> Vec<u16> {
     let whole = path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let text = whole.to_string_lossy().replace('/', "\\").to_lowercase();
     // FNV-1a.
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let hash =
+        text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     wide(format!(r"\\.\pipe\keepwell-{hash:016x}"))
 }
 
@@ -127,7 +137,9 @@ fn instance(path: &Path, access: Access, how: FILE_FLAGS_AND_ATTRIBUTES) -> io::
     let mode = PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS;
     let count = PIPE_UNLIMITED_INSTANCES;
     // SAFETY: name and attributes live through the call; a handle that is returned is new and ours.
-    unsafe { owned(CreateNamedPipeW(name.as_ptr(), open, mode, count, BUFFER, BUFFER, 0, &raw const attributes)) }
+    unsafe {
+        owned(CreateNamedPipeW(name.as_ptr(), open, mode, count, BUFFER, BUFFER, 0, &raw const attributes))
+    }
 }
 
 /// A client's end. The server may learn who it is, and may not act in its name.

@@ -53,14 +53,17 @@ impl Lock {
         let began = Instant::now();
         loop {
             let mut options = OpenOptions::new();
-            let options = options.read(true).write(true).create(true).truncate(true).share_mode(FILE_SHARE_READ);
+            let options =
+                options.read(true).write(true).create(true).truncate(true).share_mode(FILE_SHARE_READ);
             match options.open(&path) {
                 Ok(mut file) => {
                     // A full disk must not keep a guardian from starting; the number only serves a message.
                     let _ = writeln!(file, "{}", std::process::id());
                     return Ok(Lock(file));
                 }
-                Err(e) if !sys::is(&e, ERROR_SHARING_VIOLATION) => return Err(LockError::Io { path, source: e }),
+                Err(e) if !sys::is(&e, ERROR_SHARING_VIOLATION) => {
+                    return Err(LockError::Io { path, source: e });
+                }
                 Err(_) if began.elapsed() >= wait => return Err(LockError::Held { pid: signature(&path) }),
                 Err(_) => thread::sleep(RETRY),
             }

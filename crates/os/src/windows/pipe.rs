@@ -15,12 +15,13 @@ use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, ERROR_PIPE_BUSY, GENERIC_READ, GENERIC_WRITE, HANDLE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_READ_ATTRIBUTES, FILE_SHARE_DELETE,
-    FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_TYPE_CHAR, FILE_TYPE_DISK, FILE_TYPE_PIPE, GetFileType, OPEN_EXISTING,
-    PIPE_ACCESS_DUPLEX, PIPE_ACCESS_INBOUND,
+    CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_READ_ATTRIBUTES,
+    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_TYPE_CHAR, FILE_TYPE_DISK, FILE_TYPE_PIPE,
+    GetFileType, OPEN_EXISTING, PIPE_ACCESS_DUPLEX, PIPE_ACCESS_INBOUND,
 };
 use windows_sys::Win32::System::Pipes::{
-    CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_WAIT, PeekNamedPipe,
+    CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_WAIT,
+    PeekNamedPipe,
 };
 
 use super::ipc::{BorrowedHandle, Handle, broken, read_now};
@@ -66,7 +67,11 @@ pub(crate) fn pair(direction: Direction, buffer: u32) -> io::Result<(Handle, Han
 fn try_pair(direction: Direction, buffer: u32) -> io::Result<(Handle, Handle)> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!(r"\\.\pipe\keepwell.{}.{number}.{:x}", process::id(), super::clock::mono().0);
+    let name = format!(
+        r"\\.\pipe\keepwell.{}.{number}.{:x}",
+        process::id(),
+        std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos())
+    );
     let name = wide(name);
     let (open, access, how) = match direction {
         Direction::One => (PIPE_ACCESS_INBOUND, GENERIC_WRITE | FILE_READ_ATTRIBUTES, 0),
@@ -197,7 +202,8 @@ pub enum SinkKind {
 /// # Errors
 /// `InvalidInput`: it is a folder or a pipe, which cannot hold a log. Else what the system says.
 pub fn open_sink(path: &Path) -> io::Result<(File, SinkKind)> {
-    let refuse = || io::Error::new(io::ErrorKind::InvalidInput, "it is neither a regular file nor a character device");
+    let refuse =
+        || io::Error::new(io::ErrorKind::InvalidInput, "it is neither a regular file nor a character device");
     if fs::metadata(path).is_ok_and(|m| m.is_dir()) || path.starts_with(r"\\.\pipe") {
         return Err(refuse());
     }
@@ -244,7 +250,6 @@ pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
 pub fn is_same_file(file: &File, path: &Path) -> bool {
     super::files::is_still(file, path)
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -100,9 +100,13 @@ fn candidates(name: &str, path: &str, cwd: &Path) -> impl Iterator<Item = PathBu
     let folders: Vec<PathBuf> = match (name.is_empty(), has_folder(name)) {
         (true, _) => Vec::new(),
         (false, true) => vec![cwd.to_owned()],
-        (false, false) => env::split_paths(path).filter(|p| !p.as_os_str().is_empty()).map(|p| cwd.join(p)).collect(),
+        (false, false) => {
+            env::split_paths(path).filter(|p| !p.as_os_str().is_empty()).map(|p| cwd.join(p)).collect()
+        }
     };
-    let own = Path::new(name).extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)));
+    let own = Path::new(name)
+        .extension()
+        .is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)));
     let added = if own { Vec::new() } else { EXTENSIONS.map(|e| format!("{name}.{e}")).to_vec() };
     let names: Vec<String> =
         if own { vec![name.to_owned()] } else { added.into_iter().chain([name.to_owned()]).collect() };
@@ -188,13 +192,15 @@ pub(crate) fn path_of(file: BorrowedHandle<'_>) -> io::Result<PathBuf> {
     loop {
         let room = u32::try_from(text.len()).unwrap_or(u32::MAX);
         // SAFETY: `text` has room for that many characters.
-        let len = unsafe { GetFinalPathNameByHandleW(file.raw(), text.as_mut_ptr(), room, FILE_NAME_NORMALIZED) };
+        let len =
+            unsafe { GetFinalPathNameByHandleW(file.raw(), text.as_mut_ptr(), room, FILE_NAME_NORMALIZED) };
         match len as usize {
             0 => return Err(io::Error::last_os_error()),
             len if len < text.len() => {
                 let path = OsString::from_wide(text.get(..len).unwrap_or_default());
                 // Programs are known to themselves and others by the plain form.
-                let plain = path.to_str().and_then(|p| p.strip_prefix(r"\\?\")).filter(|p| !p.starts_with("UNC"));
+                let plain =
+                    path.to_str().and_then(|p| p.strip_prefix(r"\\?\")).filter(|p| !p.starts_with("UNC"));
                 return Ok(plain.map_or_else(|| PathBuf::from(&path), PathBuf::from));
             }
             len => text.resize(len + 1, 0),

@@ -13,8 +13,8 @@ use windows_sys::Win32::Security::Authorization::{
 use windows_sys::Win32::Security::{
     CheckTokenMembership, CreateWellKnownSid, DACL_SECURITY_INFORMATION, EqualSid, GetTokenInformation,
     LookupAccountNameW, LookupAccountSidW, PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
-    SECURITY_ATTRIBUTES, SECURITY_MAX_SID_SIZE, SID_NAME_USE, SetKernelObjectSecurity, TOKEN_QUERY, TOKEN_USER,
-    TokenUser, WELL_KNOWN_SID_TYPE,
+    SECURITY_ATTRIBUTES, SECURITY_MAX_SID_SIZE, SID_NAME_USE, SetKernelObjectSecurity, TOKEN_QUERY,
+    TOKEN_USER, TokenUser, WELL_KNOWN_SID_TYPE,
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
@@ -107,7 +107,8 @@ impl Sid {
             let (n, d) = (&raw mut name_room, &raw mut domain_room);
             LookupAccountSidW(ptr::null(), self.raw(), name, n, domain, d, &raw mut kind)
         };
-        let part = |text: &[u16], len: u32| String::from_utf16_lossy(text.get(..len as usize).unwrap_or_default());
+        let part =
+            |text: &[u16], len: u32| String::from_utf16_lossy(text.get(..len as usize).unwrap_or_default());
         match (found != 0, part(&domain, domain_room), part(&name, name_room)) {
             (false, ..) => self.text(),
             (true, domain, name) if domain.is_empty() => name,

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use windows_sys::Win32::System::Console::{
-    CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT, SetConsoleCtrlHandler,
+    CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT,
+    SetConsoleCtrlHandler,
 };
 use windows_sys::core::BOOL;
 
@@ -44,8 +45,10 @@ unsafe extern "system" fn told(event: u32) -> BOOL {
         port.post(*key | POSTED, event);
     }
     // The system ends this process when the handler returns from one of these, or some seconds after, whichever is first.
-    while matches!(event, CTRL_CLOSE_EVENT | CTRL_LOGOFF_EVENT | CTRL_SHUTDOWN_EVENT) {
-        thread::sleep(Duration::from_secs(60));
+    if matches!(event, CTRL_CLOSE_EVENT | CTRL_LOGOFF_EVENT | CTRL_SHUTDOWN_EVENT) {
+        loop {
+            thread::sleep(Duration::from_secs(60));
+        }
     }
     1
 }

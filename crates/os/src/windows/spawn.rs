@@ -12,7 +12,8 @@ use std::path::Path;
 use std::ptr;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_BAD_EXE_FORMAT, ERROR_CANCELLED, ERROR_DIRECTORY, ERROR_INVALID_PARAMETER, ERROR_NOT_SUPPORTED, HANDLE,
+    ERROR_BAD_EXE_FORMAT, ERROR_CANCELLED, ERROR_DIRECTORY, ERROR_INVALID_PARAMETER, ERROR_NOT_SUPPORTED,
+    HANDLE,
 };
 use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
@@ -85,7 +86,12 @@ impl Spawner {
     }
 
     /// Starts a process in a job, with stdin from nowhere.
-    pub(crate) fn spawn(&self, request: &SpawnRequest, stdio: Stdio<'_>, job: &Job) -> Result<Started, SpawnFailure> {
+    pub(crate) fn spawn(
+        &self,
+        request: &SpawnRequest,
+        stdio: Stdio<'_>,
+        job: &Job,
+    ) -> Result<Started, SpawnFailure> {
         let refuse = |step, number: u32| SpawnFailure { step, errno: number.cast_signed() };
         if request.identity.is_some() {
             return Err(refuse(Step::User, ERROR_NOT_SUPPORTED));
@@ -116,7 +122,9 @@ impl Spawner {
         let null = self.null.as_raw_handle();
         let (stdin, stdout, stderr, flags) = match helper.detached {
             Some(d) => (d.channel.raw(), null, d.stderr.raw(), CREATE_NO_WINDOW),
-            None => (own(STD_INPUT_HANDLE, null), own(STD_OUTPUT_HANDLE, null), own(STD_ERROR_HANDLE, null), 0),
+            None => {
+                (own(STD_INPUT_HANDLE, null), own(STD_OUTPUT_HANDLE, null), own(STD_ERROR_HANDLE, null), 0)
+            }
         };
         self.create(&Plan {
             program: &wide_path(&path),
@@ -137,11 +145,13 @@ impl Spawner {
         let (stdin, stdout, stderr) = (inherit(plan.stdin)?, inherit(plan.stdout)?, inherit(plan.stderr)?);
         let handles = [stdin.as_raw_handle(), stdout.as_raw_handle(), stderr.as_raw_handle()];
         let jobs = plan.job.map(|job| [job.raw()]);
-        let attributes = Attributes::new(&handles, jobs.as_ref().map_or(&[], |j| j.as_slice())).map_err(files)?;
+        let attributes =
+            Attributes::new(&handles, jobs.as_ref().map_or(&[], |j| j.as_slice())).map_err(files)?;
         let mut startup = STARTUPINFOEXW { lpAttributeList: attributes.raw(), ..STARTUPINFOEXW::default() };
         startup.StartupInfo.cb = size_of::<STARTUPINFOEXW>() as u32;
         startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
-        [startup.StartupInfo.hStdInput, startup.StartupInfo.hStdOutput, startup.StartupInfo.hStdError] = handles;
+        [startup.StartupInfo.hStdInput, startup.StartupInfo.hStdOutput, startup.StartupInfo.hStdError] =
+            handles;
         let flags = plan.flags | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
         let cwd = plan.cwd.as_ref().map_or(ptr::null(), |cwd| cwd.as_ptr());
         let mut line = plan.line.clone();
@@ -149,7 +159,8 @@ impl Spawner {
         // SAFETY: all text ends with a zero, `line` may be written to, the environment ends with two zeroes; what the
         // attributes point to lives through the call. Both handles that are returned are new and ours.
         unsafe {
-            let (program, environment, info) = (plan.program.as_ptr(), plan.environment.as_ptr(), &raw mut made);
+            let (program, environment, info) =
+                (plan.program.as_ptr(), plan.environment.as_ptr(), &raw mut made);
             let none = ptr::null();
             check(CreateProcessW(
                 program,
@@ -243,7 +254,8 @@ mod tests {
 
     #[test]
     fn an_environment_is_sorted_and_has_what_programs_cannot_do_without() {
-        let block = environment(&[b"b=2".into(), b"A=1".into(), b"systemroot=X".into(), b"=C:=C:\\".into()]).unwrap();
+        let block =
+            environment(&[b"b=2".into(), b"A=1".into(), b"systemroot=X".into(), b"=C:=C:\\".into()]).unwrap();
         let text = String::from_utf16(&block).unwrap();
         assert_eq!(text, "=C:=C:\\\0A=1\0b=2\0systemroot=X\0\0");
         let text = String::from_utf16(&environment(&[]).unwrap()).unwrap();

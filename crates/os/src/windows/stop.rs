@@ -9,10 +9,12 @@ use std::io;
 use std::os::windows::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use windows_sys::Win32::Foundation::{ERROR_INVALID_PARAMETER, HWND, LPARAM};
 use windows_sys::Win32::System::Console::{
-    AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
+    AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent,
+    SetConsoleCtrlHandler,
 };
 use windows_sys::Win32::System::LibraryLoader::{GetProcAddress, LoadLibraryW};
 use windows_sys::Win32::System::Threading::DETACHED_PROCESS;
@@ -32,8 +34,15 @@ pub const TERM: i32 = 15;
 pub const KILL: i32 = 9;
 
 /// Names as people write them, without `SIG`. What has no meaning here has no name.
-const SIGNALS: [(&str, i32); 7] =
-    [("TERM", TERM), ("KILL", KILL), ("INT", INT), ("BREAK", BREAK), ("QUIT", 3), ("HUP", CLOSE), ("CLOSE", CLOSE)];
+const SIGNALS: [(&str, i32); 7] = [
+    ("TERM", TERM),
+    ("KILL", KILL),
+    ("INT", INT),
+    ("BREAK", BREAK),
+    ("QUIT", 3),
+    ("HUP", CLOSE),
+    ("CLOSE", CLOSE),
+];
 
 /// The number of `TERM`, `SIGTERM`, `term`, `15`; `None` if there is no such signal here.
 #[must_use]
@@ -61,6 +70,9 @@ pub fn signal_names() -> impl Iterator<Item = &'static str> {
 /// The one argument of the process that sends an event, and the variable that says to whom: its number, and the signal's.
 const WORD: &str = "keepwell_event";
 const VARIABLE: &str = "KEEPWELL_EVENT";
+/// For a console to be there, and how often it is tried.
+const PATIENCE: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(10);
 /// Its exit code when it could not.
 const FAILED: i32 = 3;
 
@@ -113,9 +125,21 @@ fn event(pid: u32, event: u32) -> io::Result<()> {
     // sends, because it is sent to all that are attached.
     unsafe {
         FreeConsole();
-        check(AttachConsole(pid))?;
+        attach(pid)?;
         SetConsoleCtrlHandler(None, 1);
         check(GenerateConsoleCtrlEvent(event, 0))
+    }
+}
+
+/// A process that has just been started has its console a moment later.
+fn attach(pid: u32) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        // SAFETY: no pointers.
+        match check(unsafe { AttachConsole(pid) }) {
+            Err(_) if began.elapsed() < PATIENCE => std::thread::sleep(RETRY),
+            answer => return answer,
+        }
     }
 }
 
@@ -176,7 +200,9 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        for (text, number) in [("TERM", 15), ("SIGTERM", 15), ("int", 2), ("sigkill", 9), ("15", 15), ("BREAK", 21)] {
+        for (text, number) in
+            [("TERM", 15), ("SIGTERM", 15), ("int", 2), ("sigkill", 9), ("15", 15), ("BREAK", 21)]
+        {
             assert_eq!(signal_number(text), Some(number), "{text}");
         }
         for text in ["", "USR1", "0", "-1", "64"] {

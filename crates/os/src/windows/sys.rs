@@ -99,7 +99,10 @@ mod tests {
         let long = "x".repeat(250);
         assert_eq!(text(&wide_path(Path::new(r"C:\a/b"))), r"C:\a\b");
         assert_eq!(text(&wide_path(Path::new(&format!("C:/{long}")))), format!(r"\\?\C:\{long}"));
-        assert_eq!(text(&wide_path(Path::new(&format!(r"\\srv\s\{long}")))), format!(r"\\?\UNC\srv\s\{long}"));
+        assert_eq!(
+            text(&wide_path(Path::new(&format!(r"\\srv\s\{long}")))),
+            format!(r"\\?\UNC\srv\s\{long}")
+        );
         assert_eq!(text(&wide_path(Path::new(&format!(r"\\?\C:\{long}")))), format!(r"\\?\C:\{long}"));
         assert_eq!(text(&wide_path(Path::new(&format!(r"C:\..\{long}")))), format!(r"C:\..\{long}"));
     }

@@ -99,6 +99,12 @@ impl TreeRoot {
         TreeRoot
     }
 
+    /// What would say that this guardian's trees are not abandoned: none, since a job ends with its anchor.
+    #[must_use]
+    pub fn claim(&self) -> Option<BorrowedHandle<'_>> {
+        None
+    }
+
     /// `job`: how trees are held here.
     #[must_use]
     pub fn containment(&self) -> &'static str {
@@ -140,7 +146,8 @@ impl TreeRoot {
             ("cpu", limits.cpu_millis.is_some()),
             ("tasks", limits.tasks.is_some()),
         ];
-        tree.held = wanted.into_iter().filter(|(_, on)| *on).map(|(word, _)| format!("{word}: job")).collect();
+        tree.held =
+            wanted.into_iter().filter(|(_, on)| *on).map(|(word, _)| format!("{word}: job")).collect();
         Ok(())
     }
 

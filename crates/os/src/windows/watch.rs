@@ -12,9 +12,10 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::STATUS_PENDING;
 use windows_sys::Win32::Storage::FileSystem::{
-    CreateFileW, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OVERLAPPED, FILE_LIST_DIRECTORY, FILE_NOTIFY_CHANGE_ATTRIBUTES,
-    FILE_NOTIFY_CHANGE_DIR_NAME, FILE_NOTIFY_CHANGE_FILE_NAME, FILE_NOTIFY_CHANGE_LAST_WRITE, FILE_NOTIFY_CHANGE_SIZE,
-    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, OPEN_EXISTING, ReadDirectoryChangesW,
+    CreateFileW, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OVERLAPPED, FILE_LIST_DIRECTORY,
+    FILE_NOTIFY_CHANGE_ATTRIBUTES, FILE_NOTIFY_CHANGE_DIR_NAME, FILE_NOTIFY_CHANGE_FILE_NAME,
+    FILE_NOTIFY_CHANGE_LAST_WRITE, FILE_NOTIFY_CHANGE_SIZE, FILE_SHARE_DELETE, FILE_SHARE_READ,
+    FILE_SHARE_WRITE, OPEN_EXISTING, ReadDirectoryChangesW,
 };
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Threading::{ResetEvent, SetEvent};
@@ -144,7 +145,8 @@ impl AsHandle for FileWatch {
 fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
     let there = path.ancestors().skip(1).find(|folder| folder.is_dir());
     let behind = fs::canonicalize(path).ok().and_then(|target| target.parent().map(Path::to_owned));
-    let plain = |folder: &PathBuf| fs::canonicalize(folder).ok() != there.and_then(|t| fs::canonicalize(t).ok());
+    let plain =
+        |folder: &PathBuf| fs::canonicalize(folder).ok() != there.and_then(|t| fs::canonicalize(t).ok());
     there.map(Path::to_owned).into_iter().chain(behind.filter(plain)).collect()
 }
 

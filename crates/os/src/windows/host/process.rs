@@ -42,7 +42,11 @@ pub(super) fn suspend(pid: u32, on: bool) {
     unsafe {
         let Ok(process) = owned(OpenProcess(PROCESS_SUSPEND_RESUME, 0, pid)) else { return };
         let handle = process.as_raw_handle();
-        if on { NtSuspendProcess(handle) } else { NtResumeProcess(handle) };
+        if on {
+            NtSuspendProcess(handle)
+        } else {
+            NtResumeProcess(handle)
+        };
     }
 }
 

@@ -27,7 +27,9 @@ impl<'a> Attributes<'a> {
         unsafe { InitializeProcThreadAttributeList(ptr::null_mut(), count, 0, &raw mut size) };
         let mut list = vec![0_u64; size.div_ceil(mem::size_of::<u64>())];
         // SAFETY: the list has the size that was asked for.
-        check(unsafe { InitializeProcThreadAttributeList(list.as_mut_ptr().cast(), count, 0, &raw mut size) })?;
+        check(unsafe {
+            InitializeProcThreadAttributeList(list.as_mut_ptr().cast(), count, 0, &raw mut size)
+        })?;
         let attributes = Attributes { list, lists: PhantomData };
         attributes.set(PROC_THREAD_ATTRIBUTE_HANDLE_LIST, handles)?;
         if !jobs.is_empty() {

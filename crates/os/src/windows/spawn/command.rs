@@ -129,7 +129,7 @@ mod tests {
         let line = |arguments: &[&str]| batch(r"C:\my scripts\x.cmd", arguments);
         assert_eq!(
             line(&["a", "b c", "&calc", r#"x" & calc""#]).unwrap(),
-            r#"cmd.exe /e:ON /v:OFF /d /c ""C:\my scripts\x.cmd" a "b c" "&calc" "x"" & calc""""#
+            r#"cmd.exe /e:ON /v:OFF /d /c ""C:\my scripts\x.cmd" a "b c" "&calc" "x"" & calc"""""#
         );
         assert_eq!(
             line(&["%PATH%"]).unwrap(),

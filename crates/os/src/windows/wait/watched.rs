@@ -241,7 +241,12 @@ impl Drop for PoolWait {
     }
 }
 
-unsafe extern "system" fn told(_: PTP_CALLBACK_INSTANCE, context: *mut core::ffi::c_void, _: PTP_WAIT, _: u32) {
+unsafe extern "system" fn told(
+    _: PTP_CALLBACK_INSTANCE,
+    context: *mut core::ffi::c_void,
+    _: PTP_WAIT,
+    _: u32,
+) {
     // SAFETY: the context is the `To` of a wait that is still open.
     let to = unsafe { &*context.cast::<To>() };
     to.port.post(to.id, 0);
