@@ -10,6 +10,7 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::AsRawHandle;
 use std::path::Path;
 use std::ptr;
+use std::time::SystemTime;
 
 use windows_sys::Win32::Foundation::LocalFree;
 use windows_sys::Win32::Security::Authorization::{
@@ -63,6 +64,17 @@ pub fn is_still(file: &File, path: &Path) -> bool {
         return false;
     };
     held == found
+}
+
+/// When what is at `path` was last written or replaced. Of a link both count, the link and what it leads to.
+///
+/// # Errors
+/// When there is nothing, or it may not be looked at.
+pub fn changed_at(path: &Path) -> io::Result<SystemTime> {
+    let (target, own) = (fs::metadata(path)?, fs::symlink_metadata(path)?);
+    // A file that was moved here keeps the time of its last write, and one that was copied here has a new time of creation.
+    let time = |m: &fs::Metadata| Ok::<_, io::Error>(m.modified()?.max(m.created()?));
+    Ok(time(&target)?.max(time(&own)?))
 }
 
 /// Whether only the owner, Administrators and SYSTEM may read or write it.
@@ -120,7 +132,7 @@ fn rights(path: &Path) -> io::Result<String> {
 }
 
 /// Tells an open file from every other: its volume, and its number there. Older file systems know the shorter one only.
-fn number(file: &File) -> Option<(u64, [u8; 16])> {
+pub(crate) fn number(file: &File) -> Option<(u64, [u8; 16])> {
     let (handle, mut id) = (file.as_raw_handle(), FILE_ID_INFO::default());
     let size = size_of_val(&id) as u32;
     // SAFETY: an open file; `id` has the size that is said.

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod memory;
 pub mod notify;
 pub mod pipe;
+pub mod ports;
 pub mod program;
 mod security;
 pub mod session;

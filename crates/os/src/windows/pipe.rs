@@ -251,6 +251,13 @@ pub fn is_same_file(file: &File, path: &Path) -> bool {
     super::files::is_still(file, path)
 }
 
+/// The host's number of an open file, which it keeps when it is renamed.
+#[must_use]
+pub fn file_number(file: &File) -> Option<u64> {
+    let (_, number) = super::files::number(file)?;
+    number.first_chunk().copied().map(u64::from_le_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
