@@ -146,6 +146,7 @@ class Keepwell(Guardian):
 
     def start(self):
         self.call(KEEPWELL, "up", "--detach", "-f", self.home / "keepwell.toml")
+        self.anchor = self.info()["anchor_pid"]
 
     def info(self):
         done = subprocess.run(
@@ -154,7 +155,7 @@ class Keepwell(Guardian):
         return json.loads(done.stdout)
 
     def stop(self):
-        os.kill(self.info()["anchor_pid"], signal.SIGTERM)
+        os.kill(self.anchor, signal.SIGTERM)
 
 
 class Dinit(Guardian):

@@ -17,7 +17,7 @@ impl Supervisor {
             let s = &service.s;
             assert_eq!(service.id, *id, "the index names another service");
             assert!(!service.vacant, "{id} stands in the index and is vacant");
-            assert!(!service.queued || self.adoption.is_some(), "{id} was not looked at");
+            assert_eq!(service.queued, self.queue.contains(i), "{id} was not looked at");
             runs.extend(s.main_run().map(|run| (run, *i)));
             runs.extend(s.hook.as_ref().map(|h| (h.run, *i)));
             timers.extend(service.timer.map(|at| (at, *i)));
@@ -38,7 +38,10 @@ impl Supervisor {
                 assert!(s.has_process(), "{id} is removed and lingers");
             }
             if matches!(s.phase, Phase::Waiting) && self.adoption.is_none() {
-                let held = s.hold.is_some() || service.parked.is_some() || self.blocking(*i).next().is_some();
+                let held = service.queued
+                    || s.hold.is_some()
+                    || service.parked.is_some()
+                    || self.blocking(*i).next().is_some();
                 assert!(held, "{id} waits for nothing");
             }
         }

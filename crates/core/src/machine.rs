@@ -20,6 +20,10 @@ use crate::time::{Now, Wall};
 /// Numbers are leased in blocks, so that a new run does not change the guardian's piece of the snapshot each time.
 const LEASE: u64 = 1024;
 
+/// Starts that are decided at once, so that the first programs start while the next are being decided, and nobody who asks
+/// waits for a thousand starts.
+const STARTS_A_TURN: usize = 32;
+
 impl Supervisor {
     pub(crate) fn empty(specs: Specs, guardian: GuardianSnapshot) -> Self {
         Self {
@@ -40,6 +44,7 @@ impl Supervisor {
             park_ticket: 0,
             census: Census::default(),
             effects: VecDeque::new(),
+            starts: 0,
             events: VecDeque::new(),
             dirty: VecDeque::new(),
             removed: VecDeque::new(),
@@ -184,10 +189,11 @@ impl Supervisor {
     }
 
     pub(crate) fn effect(&mut self, effect: Effect) {
+        self.starts += usize::from(matches!(effect, Effect::Spawn { .. }));
         self.effects.push_back(effect);
     }
 
-    /// Looks at this instance again before the turn ends.
+    /// Looks at this instance again before the turn ends, or in the next one if this one starts many.
     pub(crate) fn enqueue(&mut self, i: usize) {
         if !self.services[i].queued {
             self.services[i].queued = true;
@@ -368,10 +374,14 @@ impl Supervisor {
     /// Ends a turn: lets everything react to everything, then brings the derived up to date.
     pub(crate) fn settle(&mut self, now: Now) {
         // While old runs are being told of, nobody knows yet what is up: nothing starts, stops or degrades.
-        while self.adoption.is_none() {
+        while self.adoption.is_none() && self.starts < STARTS_A_TURN {
             if let Some(i) = self.queue.pop_front() {
                 self.services[i].queued = false;
                 self.evaluate(i, now);
+                let service = &self.services[i];
+                if service.s.state(self.spec(i).kind == Kind::Oneshot) != service.s.shown {
+                    self.touched.push(i);
+                }
             } else if let Some(i) = self.next_parked() {
                 self.unpark(i);
                 self.try_start(i, now);
@@ -406,7 +416,8 @@ impl Supervisor {
             self.dirty.push_back(i);
         }
         let state = service.s.state(oneshot);
-        if state != service.s.shown && self.adoption.is_none() {
+        // One that is still to be looked at may be about to start; then waiting would be told for nothing.
+        if state != service.s.shown && self.adoption.is_none() && !service.queued {
             let from = core::mem::replace(&mut service.s.shown, state);
             service.s.since = now.wall;
             let run = service.s.main_run();

@@ -148,7 +148,7 @@ pub struct ExitRecord {
 /// Why something will happen by itself, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DeadlineReason {
-    /// The next attempt of a service that backs off or crash-loops.
+    /// The next attempt of a service that backs off or crash-loops, or the next of many starts.
     Restart,
     /// A readiness check is due.
     Probe,
@@ -262,7 +262,7 @@ pub struct Supervisor {
     pub(crate) probes: BTreeMap<ProbeId, usize>,
     /// The earliest deadline of each service that has one.
     pub(crate) timers: BTreeSet<(Mono, usize)>,
-    /// Services whose surroundings changed in this turn.
+    /// Services whose surroundings changed: in this turn, or in one that had started enough already.
     pub(crate) queue: VecDeque<usize>,
     /// Services that were changed in this turn.
     pub(crate) touched: Vec<usize>,
@@ -271,6 +271,8 @@ pub struct Supervisor {
     pub(crate) park_ticket: u64,
     pub(crate) census: Census,
     pub(crate) effects: VecDeque<Effect>,
+    /// Starts among the effects since all of them were last taken.
+    pub(crate) starts: usize,
     pub(crate) events: VecDeque<Event>,
     /// Changed pieces that were not polled yet.
     pub(crate) dirty: VecDeque<usize>,
@@ -420,6 +422,9 @@ impl Supervisor {
         if self.adoption.is_some() {
             return;
         }
+        if !self.queue.is_empty() {
+            self.settle(now);
+        }
         // Each turn moves a deadline on. The bound only keeps a mistake in that from hanging the guardian: what is
         // left is done at the next call.
         for _ in 0..1000 + 8 * self.services.len() {
@@ -438,6 +443,9 @@ impl Supervisor {
         if self.adoption.is_some() {
             return None;
         }
+        if !self.queue.is_empty() {
+            return Some((Mono(0), DeadlineReason::Restart));
+        }
         let (at, i) = self.timers.first()?;
         let (_, why) = self.services[*i].s.next_deadline(self.spec(*i).restart.reset_after)?;
         Some((*at, why))
@@ -445,7 +453,11 @@ impl Supervisor {
 
     /// The next thing to do.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let next = self.effects.pop_front();
+        if next.is_none() {
+            self.starts = 0;
+        }
+        next
     }
 
     /// The next thing to tell.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keepwell_core::event::ExitStatus;
+use keepwell_core::event::{EventKind, ExitStatus, State};
 use keepwell_core::spec::{Condition, Dependency, RestartPolicy};
 use keepwell_core::supervisor::{Persisted, ServiceSnapshot};
 use keepwell_core::{By, Command, Effect, Input, Mono, Now, RunId, ServiceSpec, Specs, Supervisor, Wall};
@@ -53,6 +53,31 @@ fn up(specs: Specs) -> (Supervisor, Vec<RunId>, Now) {
         }
         live.extend(runs);
     }
+}
+
+#[test]
+fn many_starts_are_decided_bit_by_bit_and_nobody_is_told_to_wait() {
+    let now = Now { mono: Mono(1_000_000_000), wall: Wall(0) };
+    let mut sup = Supervisor::new(specs(false), Persisted::default(), 1, now);
+    let (mut turns, mut started) = (0, 0);
+    loop {
+        sup.check_invariants();
+        while let Some(event) = sup.poll_event() {
+            let waits = matches!(event.kind, EventKind::StateChanged { to: State::Waiting, .. });
+            assert!(!waits, "{event:?}");
+        }
+        let runs = spawned(&drain(&mut sup));
+        if runs.is_empty() {
+            break;
+        }
+        assert!(runs.len() <= 32, "{} starts in one turn", runs.len());
+        (turns, started) = (turns + 1, started + runs.len());
+        // Nobody reports anything, and still the rest is started, at once.
+        let due = sup.next_deadline().filter(|(at, _)| *at <= now.mono);
+        assert_eq!(due.is_some(), started < 1_000, "after {started}");
+        sup.handle_timeout(now);
+    }
+    assert_eq!((turns, started), (32, 1_000));
 }
 
 #[test]

@@ -4,7 +4,6 @@ use keepwell_anchor::protocol::{Exited, Freeze, Request, Signal, Spawn, SpawnFai
 use keepwell_core::event::{ExitStatus, SpawnError, SpawnErrorKind};
 use keepwell_core::spec::To;
 use keepwell_core::{Effect, Input, Now, Outcome, ProbeId, Role, RunId, ServiceId, Wall};
-use keepwell_os::identity;
 
 use super::{Engine, ExecProbe, LiveRun, describe, spawn};
 use crate::probe::Since;
@@ -64,13 +63,9 @@ impl Engine {
     }
 
     fn spawn(&mut self, now: Now, run: RunId, service: ServiceId, role: Role) {
-        let prepared = self.prepare(&service, role, run.0);
+        let prepared = self.prepare(&service, role, run);
         match prepared {
             Ok((slot, request)) => {
-                if role == Role::Main {
-                    let uid = request.identity.as_ref().map_or_else(identity::own_uid, |found| found.uid);
-                    self.before_main(&service, slot, run, uid);
-                }
                 let spawn = Spawn { run: run.0, slot, role: number(role), request };
                 if !self.link.offer(&Request::Spawn(spawn), &[]) {
                     self.run_ended(run);

@@ -178,7 +178,10 @@ impl Engine {
         Ok(ids
             .into_iter()
             .filter_map(|id| {
-                let slot = self.open_slot(&id).ok()?;
+                let slot = match self.slots.number(&id) {
+                    Some(slot) => slot,
+                    None => self.open_slot(&id, &self.resolve(&id).ok()?.log).ok()?,
+                };
                 Some((id.to_string(), slot))
             })
             .collect())

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keepwell_anchor::protocol::{OpenSlot, Request};
-use keepwell_config::{Account, Bound, ResolvedReady, ResolvedService};
+use keepwell_config::{Account, Bound, ResolvedLog, ResolvedReady, ResolvedService};
 use keepwell_core::event::{Level, SpawnError, SpawnErrorKind};
 use keepwell_core::{Role, RunId, ServiceId};
 use keepwell_os::tree::{self, TreeDir};
@@ -50,13 +50,7 @@ impl Engine {
     }
 
     pub(super) fn log_spec(&self, id: &ServiceId) -> Option<LogSpec> {
-        let log = self.resolve(id).ok()?.log;
-        Some(LogSpec {
-            file: log.stdout,
-            error_file: log.stderr,
-            rotate_size: log.rotate.size,
-            keep: log.rotate.keep,
-        })
+        Some(spec_of(&self.resolve(id).ok()?.log))
     }
 
     /// Where output of a slot goes whose service is no longer in the configuration.
@@ -83,12 +77,12 @@ impl Engine {
         })
     }
 
-    /// The slot and the request for a process of a service.
+    /// The slot and the request for a process of a service. For a main process all that must stand before it runs does.
     pub(super) fn prepare(
         &mut self,
         id: &ServiceId,
         role: Role,
-        run: u64,
+        run: RunId,
     ) -> Result<(u32, SpawnRequest), SpawnError> {
         let mut resolved = self.resolve(id)?;
         let hooks = std::mem::take(&mut resolved.hooks);
@@ -100,8 +94,13 @@ impl Engine {
             Role::PostStop => hooks.post_stop,
         };
         let argv = argv.ok_or_else(|| permanent("the hook is no longer in the configuration"))?;
-        let slot = self.open_slot(id)?;
-        Ok((slot, self.request(id, resolved, argv, run)?))
+        let slot = self.open_slot(id, &resolved.log)?;
+        let request = self.request(id, &mut resolved, argv, run.0)?;
+        if role == Role::Main {
+            let uid = request.identity.as_ref().map_or_else(identity::own_uid, |found| found.uid);
+            self.before_main(id, slot, run, uid, &resolved.ready);
+        }
+        Ok((slot, request))
     }
 
     pub(super) fn prepare_probe(
@@ -113,23 +112,23 @@ impl Engine {
         let ResolvedReady::Exec(argv) = std::mem::replace(&mut resolved.ready, ResolvedReady::None) else {
             return Err(permanent("the check is no longer a program"));
         };
-        let slot = self.open_slot(id)?;
-        Ok((slot, self.request(id, resolved, argv, run)?))
+        let slot = self.open_slot(id, &resolved.log)?;
+        Ok((slot, self.request(id, &mut resolved, argv, run)?))
     }
 
     fn request(
         &mut self,
         id: &ServiceId,
-        mut resolved: ResolvedService,
+        resolved: &mut ResolvedService,
         argv: Vec<String>,
         run: u64,
     ) -> Result<SpawnRequest, SpawnError> {
-        let program = find_program(&resolved, &argv)?;
-        let found = identity_of(&resolved)?;
+        let program = find_program(resolved, &argv)?;
+        let found = identity_of(resolved)?;
         if let Some((name, home)) = resolved.user.as_ref().and_then(|u| identity::account(&plain(u))) {
             resolved.adopt_user(&name, &home);
         }
-        let env = self.environment(id, &resolved, run);
+        let env = self.environment(id, resolved, run);
         let slot = self.slots.get(id);
         let mut rlimits = slot.map(|s| s.tree.rlimits().to_vec()).unwrap_or_default();
         rlimits.extend(own_rlimits(&resolved.limits));
@@ -146,7 +145,7 @@ impl Engine {
             oom_score_adj: resolved.oom_score_adj,
             rlimits,
             no_new_privileges: resolved.no_new_privileges,
-            capabilities: resolved.capabilities.map(Vec::from),
+            capabilities: resolved.capabilities.take().map(Vec::from),
             join,
             tree_limits,
         })
@@ -177,11 +176,11 @@ impl Engine {
     }
 
     /// The instance's slot; opened when it has none: cgroup, pipes, log.
-    pub(super) fn open_slot(&mut self, id: &ServiceId) -> Result<u32, SpawnError> {
+    pub(super) fn open_slot(&mut self, id: &ServiceId, log: &ResolvedLog) -> Result<u32, SpawnError> {
         if let Some(number) = self.slots.number(id) {
             return Ok(number);
         }
-        let log = self.log_spec(id).ok_or_else(|| permanent("where its log goes cannot be told"))?;
+        let log = spec_of(log);
         let tree = self.hold(id)?;
         let out = pipe::pipe().map_err(|e| transient(format!("its output pipe could not be made: {e}")))?;
         let err = match log.error_file {
@@ -221,11 +220,10 @@ impl Engine {
         tree::Limits { memory: limits.memory, cpu_millis: limits.cpu.map(|c| c.0), tasks: limits.tasks }
     }
 
-    /// What must stand before the main process runs as this user: its limits as they are now, its notify socket, its readiness line.
-    pub(super) fn before_main(&mut self, id: &ServiceId, slot: u32, run: RunId, uid: u32) {
+    /// The mark in its log, its notify socket for this user, its readiness line.
+    fn before_main(&mut self, id: &ServiceId, slot: u32, run: RunId, uid: u32, ready: &ResolvedReady) {
         self.log.run_started(slot, run);
-        let Ok(resolved) = self.resolve(id) else { return };
-        match &resolved.ready {
+        match ready {
             ResolvedReady::Notify => self.listen_notify(id, slot, run, uid),
             ResolvedReady::Log { pattern } => match regex_lite::Regex::new(pattern) {
                 Ok(regex) => self.log.watch_line(slot, run, regex),
@@ -270,6 +268,15 @@ impl Engine {
             self.watches.remove(&token);
             self.file_watch.remove(token);
         }
+    }
+}
+
+fn spec_of(log: &ResolvedLog) -> LogSpec {
+    LogSpec {
+        file: log.stdout.clone(),
+        error_file: log.stderr.clone(),
+        rotate_size: log.rotate.size,
+        keep: log.rotate.keep,
     }
 }
 

@@ -31,6 +31,8 @@ const FLOOD: u8 = 4;
 const QUIET: Duration = Duration::from_secs(2);
 /// What a pipe begins with (pipe(7)).
 const SMALL_PIPE: usize = 64 << 10;
+/// Files of which the index is written in one turn.
+const INDEXES: usize = 32;
 /// Threads begin with 2 MiB of stack otherwise; this one calls nothing deep.
 const STACK: usize = 256 << 10;
 
@@ -164,7 +166,7 @@ impl Hub {
     fn deadline(&self) -> Option<Mono> {
         let retries = self.troubled.iter().filter_map(|s| self.slots.get(s));
         let retries = retries.flat_map(|s| s.sinks.iter().filter_map(Sink::retry_at));
-        retries.chain(self.grown.values().copied()).min()
+        retries.chain(self.grown.values().copied()).chain(self.tools.index_at).min()
     }
 
     fn answer(&mut self) {
@@ -444,6 +446,16 @@ impl Hub {
         for (number, stream) in due {
             self.calm(number, stream);
         }
+        if self.tools.index_at.is_some_and(|at| at <= now) {
+            self.write_indexes();
+        }
+    }
+
+    /// Some of the records that wait in memory; output comes in between.
+    fn write_indexes(&mut self) {
+        let sinks = self.slots.values_mut().flat_map(|slot| &mut slot.sinks);
+        let written = sinks.filter_map(|sink| sink.write_index().then_some(())).take(INDEXES).count();
+        self.tools.index_at = (written == INDEXES).then_some(self.tools.now);
     }
 
     /// Makes a pipe small again, or looks at it later.

@@ -1,6 +1,7 @@
 //! Which byte of a log was written when: `NAME.log.idx` beside it, records of a wall time (milliseconds) and an offset,
 //! 16 bytes each, little-endian, at most one a second. Only a help: what is missing or damaged in it makes `since` less
-//! exact and nothing else.
+//! exact and nothing else. So a record may wait a second in memory, where readers find it too: a file more for each of
+//! many services that start at once would hold up their start.
 
 use std::fs;
 use std::io;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use keepwell_core::{Mono, Wall};
 use keepwell_os::{clock, pipe};
 
-use super::shared::suffixed;
+use super::shared::{SinkShared, suffixed};
 
 /// Size of one record.
 const RECORD: usize = 16;
@@ -28,22 +29,37 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     next: Mono,
+    /// A record waits in the shared state.
+    owes: bool,
 }
 
 impl Index {
-    /// Something was written to `log` at `offset`.
-    pub(super) fn wrote(&mut self, log: &Path, offset: u64, now: Mono) {
+    /// Something was written at `offset`. Gives whether a record waits to be written since now.
+    pub(super) fn wrote(&mut self, log: &SinkShared, offset: u64, now: Mono) -> bool {
         if now < self.next {
-            return;
+            return false;
         }
         self.next = now + STEP;
-        // The index is a help; a full disk is told by the log itself.
-        let _ = append(log, Record { at: clock::wall(), offset });
+        self.write(log);
+        log.state().unindexed = Some(Record { at: clock::wall(), offset });
+        self.owes = true;
+        true
     }
 
-    /// The next bytes go to another file.
+    /// Writes the record that waits, if one does. Gives whether one did.
+    pub(super) fn write(&mut self, log: &SinkShared) -> bool {
+        if !std::mem::take(&mut self.owes) {
+            return false;
+        }
+        let record = log.state().unindexed.take();
+        // The index is a help; a full disk is told by the log itself.
+        let _ = record.map(|record| append(&log.path, record));
+        true
+    }
+
+    /// The next bytes go to another file; a record that waited is void.
     pub(super) fn begin(&mut self) {
-        self.next = Mono(0);
+        *self = Index::default();
     }
 }
 
@@ -63,16 +79,19 @@ fn append(log: &Path, record: Record) -> io::Result<()> {
     Ok(())
 }
 
-/// What is sound in the index of a log of `length` bytes: offsets that grow and lie within it.
-pub(super) fn load(log: &Path, length: u64) -> Vec<Record> {
+/// What is sound in the index of a log of `length` bytes, and in the record that waits to be written into it: offsets
+/// that grow and lie within it.
+pub(super) fn load(log: &Path, unindexed: Option<Record>, length: u64) -> Vec<Record> {
     let bytes = fs::read(path_of(log)).unwrap_or_default();
     let mut records: Vec<Record> = Vec::with_capacity(bytes.len() / RECORD);
-    for chunk in bytes.chunks_exact(RECORD) {
+    let written = bytes.chunks_exact(RECORD).map(|chunk| {
         let (at, offset) = chunk.split_at(8);
-        let record = Record {
+        Record {
             at: Wall(i64::from_le_bytes(at.try_into().unwrap_or_default())),
             offset: u64::from_le_bytes(offset.try_into().unwrap_or_default()),
-        };
+        }
+    });
+    for record in written.chain(unindexed) {
         if record.offset > length {
             continue;
         }
@@ -108,18 +127,24 @@ mod tests {
     #[test]
     fn records_are_at_most_one_a_second() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("web.log");
+        let log = SinkShared::new(dir.path().join("web.log"), 1);
         let mut index = Index::default();
         let begin = Mono(5_000_000_000);
         for (ms, offset) in [(0, 0), (10, 100), (999, 200), (1000, 300), (1500, 400), (9000, 500)] {
             index.wrote(&log, offset, begin + Duration::from_millis(ms));
         }
-        let offsets: Vec<u64> = load(&log, 1000).iter().map(|r| r.offset).collect();
-        assert_eq!(offsets, [0, 300, 500]);
+        let offsets = |length| -> Vec<u64> {
+            load(&log.path, log.state().unindexed, length).iter().map(|r| r.offset).collect()
+        };
+        assert_eq!(offsets(1000), [0, 300, 500]);
+        assert_eq!(load(&log.path, None, 1000).len(), 2, "the last one waits");
+        assert!(index.write(&log));
+        assert!(!index.write(&log));
+        assert_eq!(load(&log.path, None, 1000).len(), 3);
         index.begin();
         index.wrote(&log, 600, begin + Duration::from_millis(9001));
-        assert_eq!(load(&log, 1000).len(), 4);
-        assert_eq!(load(&log, 400).len(), 2);
+        assert_eq!(offsets(1000), [0, 300, 500, 600]);
+        assert_eq!(offsets(400), [0, 300]);
     }
 
     #[test]
@@ -132,13 +157,13 @@ mod tests {
         let path = path_of(&log);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..RECORD + 7]).unwrap();
-        assert_eq!(load(&log, 1000), [record(0, 0)]);
+        assert_eq!(load(&log, None, 1000), [record(0, 0)]);
         append(&log, record(7, 300)).unwrap();
-        assert_eq!(load(&log, 1000), [record(0, 0), record(7, 300)]);
+        assert_eq!(load(&log, None, 1000), [record(0, 0), record(7, 300)]);
         fs::write(&path, [0xff; 100]).unwrap();
-        assert_eq!(load(&log, 1000), []);
+        assert_eq!(load(&log, None, 1000), []);
         fs::remove_file(&path).unwrap();
-        assert_eq!(load(&log, 1000), []);
+        assert_eq!(load(&log, None, 1000), []);
     }
 
     #[test]
@@ -148,7 +173,7 @@ mod tests {
         for r in [record(1, 0), record(2, 100), record(3, 200), record(4, 50)] {
             append(&log, r).unwrap();
         }
-        assert_eq!(load(&log, 1000), [record(1, 0), record(4, 50)]);
+        assert_eq!(load(&log, None, 1000), [record(1, 0), record(4, 50)]);
     }
 
     #[test]

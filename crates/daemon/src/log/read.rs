@@ -250,7 +250,7 @@ impl Reader {
     fn open(&mut self) -> bool {
         let Some((file, path)) = open_generation(&self.sink, self.at.generation) else { return false };
         if self.timed {
-            self.records = index::load(&path, u64::MAX);
+            self.records = index::load(&path, self.sink.unindexed(self.at.generation), u64::MAX);
         }
         self.file = Some(file);
         true
@@ -389,7 +389,7 @@ fn first_since(sink: &SinkShared, end: Position, since: Wall) -> Position {
     for generation in (i64::MIN..=end.generation).rev() {
         let Some((file, path)) = open_generation(sink, generation) else { break };
         let Ok(meta) = file.metadata() else { break };
-        let records = index::load(&path, meta.len());
+        let records = index::load(&path, sink.unindexed(generation), meta.len());
         let begin = if records.is_empty() { by_age(&meta, since) } else { index::find(&records, since) };
         match begin {
             Some(offset) => first = Position { generation, offset },

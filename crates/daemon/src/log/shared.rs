@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::LogSpec;
 use super::hub::Ask;
+use super::index::Record;
 use super::marks::Marks;
 
 /// Locks; a thread that panicked under it left plain values.
@@ -58,9 +59,13 @@ impl Door {
         if asks.len() >= WAITING && ask.may_be_dropped() {
             return;
         }
+        // Whoever found it empty has woken the thread, which takes all at once.
+        let first = asks.is_empty();
         asks.push_back(ask);
         drop(asks);
-        self.waker.wake();
+        if first {
+            self.waker.wake();
+        }
     }
 
     pub(super) fn slots(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<SlotShared>>> {
@@ -218,18 +223,33 @@ pub(super) struct SinkState {
     pub(super) began: u64,
     /// Where runs begin and end.
     pub(super) marks: Marks,
+    /// What the index of the file with the plain name does not hold yet.
+    pub(super) unindexed: Option<Record>,
     /// Nothing is written here any more.
     pub(super) finished: bool,
 }
 
 impl SinkShared {
     pub(super) fn new(path: PathBuf, keep: u32) -> SinkShared {
-        let state = SinkState { generation: 0, keep, began: 0, marks: Marks::default(), finished: false };
+        let state = SinkState {
+            generation: 0,
+            keep,
+            began: 0,
+            marks: Marks::default(),
+            unindexed: None,
+            finished: false,
+        };
         SinkShared { path, state: Mutex::new(state) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, SinkState> {
         lock(&self.state)
+    }
+
+    /// What the index of this generation's file does not hold yet.
+    pub(super) fn unindexed(&self, generation: i64) -> Option<Record> {
+        let state = self.state();
+        state.unindexed.filter(|_| state.generation == generation)
     }
 
     /// The name of the file that was put aside `n` rotations ago; 0: the plain one.

@@ -25,6 +25,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// How often it is asked whether the open file still is the one of its name, while there is output.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long a record of the index may wait, so that it is not in the way of many services' first lines.
+const INDEX_LAG: Duration = Duration::from_secs(1);
+
 /// What one step did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Took {
@@ -302,6 +305,7 @@ impl Sink {
                 format!("{lost} bytes of its output were lost: {} ({why})", self.shared.path.display());
             tools.tell(self.slot, Level::Error, text);
         }
+        self.write_index();
         self.shared.state().finished = true;
     }
 
@@ -326,9 +330,16 @@ impl Sink {
         Ok(())
     }
 
-    fn wrote(&mut self, n: usize, tools: &Tools) {
+    /// Writes into the index what waits for that.
+    pub(super) fn write_index(&mut self) -> bool {
+        self.index.write(&self.shared)
+    }
+
+    fn wrote(&mut self, n: usize, tools: &mut Tools) {
         if self.kind == SinkKind::Regular {
-            self.index.wrote(&self.shared.path, self.offset, tools.now);
+            if self.index.wrote(&self.shared, self.offset, tools.now) {
+                tools.index_at.get_or_insert(tools.now + INDEX_LAG);
+            }
             self.offset += n as u64;
         }
     }
@@ -462,7 +473,10 @@ impl Sink {
         self.file = None;
         self.offset = 0;
         self.rotate_at = self.rotate_size;
-        self.shared.state().generation += 1;
+        let mut state = self.shared.state();
+        state.generation += 1;
+        state.unindexed = None;
+        drop(state);
         let opened = self.open_file();
         // What the runs have written so far went with the file.
         let here = self.place(0);
@@ -486,6 +500,7 @@ impl Sink {
         self.rotate_at = self.rotate_size;
         self.index.begin();
         let mut state = self.shared.state();
+        state.unindexed = None;
         let generation = state.generation;
         state.marks = state.marks.map(|place| match place {
             Place::File(at, number) if at.generation == generation => {
@@ -497,6 +512,7 @@ impl Sink {
 
     /// Gives the file its next name and begins another.
     fn put_aside(&mut self, tools: &mut Tools) {
+        self.write_index();
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
         if let Err(e) = rotation::shift(&shared, state.keep) {

@@ -24,12 +24,14 @@ pub(super) struct Tools {
     /// Bytes in all rings.
     pub(super) rings: usize,
     pub(super) now: Mono,
+    /// When records of indexes are due that wait in memory.
+    pub(super) index_at: Option<Mono>,
     pub(super) news: Box<dyn Fn(LogNews) + Send>,
 }
 
 impl Tools {
     pub(super) fn new(news: Box<dyn Fn(LogNews) + Send>) -> Tools {
-        Tools { scratch: None, buffer: Vec::new(), rings: 0, now: Mono(0), news }
+        Tools { scratch: None, buffer: Vec::new(), rings: 0, now: Mono(0), index_at: None, news }
     }
 
     pub(super) fn tell(&self, slot: u32, level: Level, text: String) {

@@ -5,7 +5,7 @@
     reason = "splice, tee and the pipe's fcntls have no safe form in the standard library"
 )]
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -111,10 +111,16 @@ pub enum SinkKind {
 /// # Errors
 /// `InvalidInput`: it is a folder, a FIFO, a socket or a disk, which cannot hold a log. Else what the system says.
 pub fn open_sink(path: &Path) -> io::Result<(File, SinkKind)> {
+    let found = fs::metadata(path).map(|m| m.file_type());
+    let refuse =
+        || io::Error::new(io::ErrorKind::InvalidInput, "it is neither a regular file nor a character device");
+    if found.as_ref().is_ok_and(|kind| !kind.is_file() && !kind.is_char_device()) {
+        return Err(refuse());
+    }
     let open = || {
         // Non-blocking, so that a FIFO without a reader is an error and not a wait without end. Devices are for writing
         // only, files for both: what was written is read back from them.
-        let plain = fs::metadata(path).map_or(true, |m| m.file_type().is_file());
+        let plain = found.as_ref().map_or(true, FileType::is_file);
         let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
         OpenOptions::new()
             .read(plain)
@@ -125,11 +131,6 @@ pub fn open_sink(path: &Path) -> io::Result<(File, SinkKind)> {
             .mode(0o600)
             .open(path)
     };
-    let refuse =
-        || io::Error::new(io::ErrorKind::InvalidInput, "it is neither a regular file nor a character device");
-    if fs::metadata(path).is_ok_and(|m| !m.file_type().is_file() && !m.file_type().is_char_device()) {
-        return Err(refuse());
-    }
     let file = match open() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let folder = path.parent().unwrap_or(Path::new("/"));
