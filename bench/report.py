@@ -111,8 +111,8 @@ def page(result):
         part
         for part in (
             f"`{result['command']}` on {machine['cpus']} processors ({machine['model']}), Linux {machine['kernel']}, "
-            f"files on {machine['filesystem']}; {result['repeats']} rounds, interleaved, best of the rounds' medians "
-            f"(memory and wake-ups: their median). Other work kept the machine up to {result['busy']:.0f} % busy before a run.",
+            f"files on {machine['filesystem']}; {result['repeats']} rounds of keepwell and the C loop, interleaved, best of the rounds' medians "
+            f"(memory and wake-ups: their median); one round of the others. Other work kept the machine up to {result['busy']:.0f} % busy before a run.",
             verdict,
             results(result),
             notes(result),
