@@ -299,7 +299,7 @@ impl Wait {
         let text: Vec<String> =
             failed.iter().map(|(id, why)| format!("{id} {}: {why}", self.missed(id))).collect();
         let first = failed.first().map(|(id, _)| id.as_str()).unwrap_or_default();
-        Err(Failure::failed(text.join("\n       ")).hint(format!("keepwell explain {first}")))
+        Err(Failure::failed(first_few(&text, "\n       ")).hint(format!("keepwell explain {first}")))
     }
 
     /// The guardian has ended; what its last events said of those that should be up.
@@ -317,7 +317,7 @@ impl Wait {
         if missing.is_empty() {
             return Failure::not_running(ended);
         }
-        Failure::not_running(format!("{ended}: {}", missing.join("\n       ")))
+        Failure::not_running(format!("{ended}: {}", first_few(&missing, "\n       ")))
     }
 
     fn missed(&self, id: &str) -> &'static str {
@@ -329,7 +329,7 @@ impl Wait {
 
     fn too_late(&self, missing: &[String]) -> Failure {
         let after = self.timeout.map(rough).unwrap_or_default();
-        Failure::timed_out(format!("after {after} this is not done: {}", missing.join(", ")))
+        Failure::timed_out(format!("after {after} this is not done: {}", first_few(missing, ", ")))
             .hint("it goes on in the background; keepwell status shows how it goes")
     }
 
@@ -337,7 +337,7 @@ impl Wait {
         format!(
             "\n{} goes on in the background: {}; keepwell status shows how it goes",
             self.verb,
-            left.join(", ")
+            first_few(left, ", ")
         )
     }
 }
@@ -357,6 +357,16 @@ pub(crate) async fn until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
+}
+
+/// As many as a person reads, and how many more there are.
+fn first_few(texts: &[String], separator: &str) -> String {
+    const READ: usize = 10;
+    let mut few = texts.iter().take(READ).cloned().collect::<Vec<_>>().join(separator);
+    if let Some(more) = texts.len().checked_sub(READ).filter(|more| *more > 0) {
+        few.push_str(&format!("{separator}and {more} more"));
+    }
+    few
 }
 
 #[cfg(test)]
@@ -475,6 +485,15 @@ mod tests {
         let failed = wait.ended(wait.sum(&all, &clock)).unwrap_err();
         assert_eq!(failed.text, "a is not up: exit code 3 after 0.2 s");
         assert_eq!((failed.code, failed.hint.as_deref()), (exit::FAILED, Some("keepwell explain a")));
+    }
+
+    #[test]
+    fn a_thousand_that_are_late_are_counted() {
+        let wait = wait(&[("a", Wanted::Up)]);
+        let missing: Vec<String> = (0..12).map(|n| format!("s{n} (starting)")).collect();
+        let text = wait.too_late(&missing).text;
+        assert!(text.ends_with("s9 (starting), and 2 more"), "{text}");
+        assert!(wait.too_late(&missing[..10]).text.ends_with("s9 (starting)"));
     }
 
     #[test]
