@@ -1,5 +1,7 @@
 //! Services under the service control manager in memory: what they are told, what they tell, and that a broken rule shows.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by them")]
+
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
