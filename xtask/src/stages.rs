@@ -123,7 +123,7 @@ fn tests() -> Result<Done> {
         return passed(cargo().args(["nextest", "run", "--workspace"]));
     }
     println!("cargo-nextest is not installed; cargo test does the same, more slowly");
-    passed(cargo().args(["test", "--workspace", "--bins", "--lib", "--tests"]))
+    passed(cargo().args(["test", "--workspace", "--bins", "--lib", "--tests", "--examples"]))
 }
 
 fn doctests() -> Result<Done> {
