@@ -17,6 +17,7 @@ const SYSTEM_PLACES: &[(&str, &str)] = &[
     ("crates/os/", "what it is for"),
     ("crates/service/", "runs under the service managers of its systems"),
     ("tests/e2e/src/sys.rs", "the tests look at processes with nothing of ours between"),
+    ("tests/wine/src/bin/winchild/system.rs", "the helper of the tests has Windows' own habits"),
     ("crates/anchor/tests/", "tests with real processes of one system"),
     ("crates/anchor/toy/", "a daemon for those tests"),
     ("crates/daemon/src/log/tests/", "tests with real pipes, sockets and full disks of one system"),
@@ -45,6 +46,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("keepwell", &["keepwell-sdk", "keepwell-anchor", "keepwell-daemon", "keepwell-config", "keepwell-os"]),
     ("keepwell-sim", &["keepwell-core", "keepwell-config"]),
     ("keepwell-e2e", &["keepwell-sdk"]),
+    ("keepwell-wine", &["keepwell-sdk"]),
     ("xtask", &[]),
 ];
 

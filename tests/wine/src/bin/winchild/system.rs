@@ -1,0 +1,75 @@
+//! What the helper asks of Windows directly.
+#![expect(unsafe_code, reason = "consoles and processes have no safe form in the standard library")]
+
+use std::fs::File;
+use std::os::windows::io::{AsHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use windows_sys::Win32::Foundation::TRUE;
+use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
+use windows_sys::Win32::System::Threading::{
+    CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS, OpenProcess, PROCESS_TERMINATE, TerminateProcess,
+};
+use windows_sys::core::BOOL;
+
+static CAUGHT: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "system" fn ignore(_: u32) -> BOOL {
+    TRUE
+}
+
+unsafe extern "system" fn note(_: u32) -> BOOL {
+    CAUGHT.store(true, Ordering::Relaxed);
+    TRUE
+}
+
+/// From now on no event of the console ends this process.
+pub(crate) fn ignore_ctrl() {
+    // SAFETY: the handler does nothing.
+    unsafe { SetConsoleCtrlHandler(Some(ignore), 1) };
+}
+
+/// From now on events of the console are only noted.
+pub(crate) fn catch_ctrl() {
+    // SAFETY: the handler only stores a flag.
+    unsafe { SetConsoleCtrlHandler(Some(note), 1) };
+}
+
+/// Whether there was one.
+pub(crate) fn caught_ctrl() -> bool {
+    CAUGHT.load(Ordering::Relaxed)
+}
+
+/// Standard output, for bytes of any kind.
+pub(crate) fn stdout() -> File {
+    let handle = std::io::stdout().as_handle().try_clone_to_owned();
+    handle.map(File::from).unwrap_or_else(|_| File::options().write(true).open("NUL").expect("NUL is there"))
+}
+
+/// A process that the console of its parent does not reach.
+pub(crate) fn own_group(command: &mut Command) {
+    command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+}
+
+/// Ends a process at once; false if it may not be or is not there.
+pub(crate) fn terminate(pid: u32) -> bool {
+    // SAFETY: no pointers; the handle is ours and closed again.
+    unsafe {
+        let process = OpenProcess(PROCESS_TERMINATE, 0, pid);
+        if process.is_null() {
+            return false;
+        }
+        let done = TerminateProcess(process, 9) != 0;
+        drop(OwnedHandle::from_raw_handle(process));
+        done
+    }
+}
+
+/// Ends this process as a wrong pointer does.
+pub(crate) fn crash() -> ! {
+    // SAFETY: there is none: that is what it is for.
+    unsafe { std::ptr::null_mut::<u32>().write_volatile(1) };
+    std::process::exit(99)
+}
