@@ -22,6 +22,7 @@
 //! - [`Shutdown`] runs the end in phases, and names one that hangs.
 //! - [`testing::Scm`] is a service control manager in memory, for tests on any system. It fails loudly when a service breaks
 //!   the manager's rules.
+//! - [`manager`] registers services with the host, changes, starts, stops and removes them.
 //! - [`dispatch()`] is the lower entry, for programs with an event loop of their own.
 
 mod control;
@@ -30,6 +31,7 @@ mod error;
 mod event;
 mod failure;
 mod inbox;
+pub mod manager;
 mod outside;
 mod runner;
 mod runtime;

@@ -1,0 +1,165 @@
+//! The SCM behind [`crate::manager::Host`], and what starts at logon beside it.
+
+use std::time::Duration;
+
+use super::{Access, Manager, ManagerAccess};
+use crate::manager::definition::ServiceDefinition;
+use crate::manager::difference::start;
+use crate::manager::error::Error;
+use crate::manager::host::{Found, Installed, Scope};
+use crate::manager::logon::Logon;
+use crate::manager::status::Status;
+use crate::state::State;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum System {
+    /// The SCM. Connected to at each question, since what one may do differs.
+    Scm,
+    /// The registry's `Run` keys.
+    Logon(Logon),
+}
+
+impl System {
+    pub(crate) fn new(scope: Scope) -> Result<Self, Error> {
+        Ok(match scope {
+            Scope::System => System::Scm,
+            Scope::User => System::Logon(Logon::User),
+            Scope::AllUsers => System::Logon(Logon::AllUsers),
+        })
+    }
+
+    pub(crate) fn drives(&self) -> bool {
+        match self {
+            System::Scm => true,
+            System::Logon(_) => false,
+        }
+    }
+
+    pub(crate) fn install(&self, definition: &ServiceDefinition) -> Result<Installed, Error> {
+        match self {
+            System::Scm => Manager::connect(ManagerAccess::Change)?.install(definition),
+            System::Logon(logon) => logon.install(definition),
+        }
+    }
+
+    pub(crate) fn uninstall(&self, name: &str, timeout: Duration) -> Result<(), Error> {
+        match self {
+            System::Scm => Manager::connect(ManagerAccess::Look)?.remove(name, timeout),
+            System::Logon(logon) => logon.uninstall(name),
+        }
+    }
+
+    pub(crate) fn start(&self, name: &str, timeout: Duration) -> Result<Status, Error> {
+        self.driven(name)?;
+        Manager::connect(ManagerAccess::Look)?.open(name, Access::Drive)?.start(&[], timeout)
+    }
+
+    pub(crate) fn stop(&self, name: &str, timeout: Duration) -> Result<Status, Error> {
+        self.driven(name)?;
+        Manager::connect(ManagerAccess::Look)?.open(name, Access::Drive)?.stop(timeout)
+    }
+
+    pub(crate) fn status(&self, name: &str) -> Result<Status, Error> {
+        self.driven(name)?;
+        Manager::connect(ManagerAccess::Look)?.open(name, Access::Look)?.status()
+    }
+
+    fn driven(&self, name: &str) -> Result<(), Error> {
+        match self {
+            System::Scm => Ok(()),
+            System::Logon(_) => Err(Error::NoManager(format!(
+                "`{name}` is started at logon, and no service manager drives it"
+            ))),
+        }
+    }
+
+    pub(crate) fn show(&self, name: &str) -> Result<Vec<(&'static str, String)>, Error> {
+        let logon = match self {
+            System::Scm => return show_service(name),
+            System::Logon(logon) => logon,
+        };
+        Ok(vec![("key", logon.key().to_owned()), ("command", logon.line(name)?)])
+    }
+
+    pub(crate) fn command(&self, name: &str) -> Result<Vec<String>, Error> {
+        match self {
+            System::Scm => {
+                let manager = Manager::connect(ManagerAccess::Look)?;
+                let (definition, _) = manager.open(name, Access::Look)?.read()?;
+                Ok(words(&definition))
+            }
+            System::Logon(logon) => Ok(crate::manager::command_line::split(&logon.line(name)?)),
+        }
+    }
+
+    pub(crate) fn list(&self, wanted: &dyn Fn(&[String]) -> bool) -> Result<Vec<Found>, Error> {
+        let logon = match self {
+            System::Scm => return list_services(wanted),
+            System::Logon(logon) => logon,
+        };
+        let found = |(name, line): (String, String)| {
+            let command = crate::manager::command_line::split(&line);
+            let status = Status::of(State::Stopped);
+            wanted(&command).then(|| Found { display_name: name.clone(), name, status, command })
+        };
+        Ok(logon.all()?.into_iter().filter_map(found).collect())
+    }
+}
+
+fn words(definition: &ServiceDefinition) -> Vec<String> {
+    let program = definition.program.display().to_string();
+    std::iter::once(program).chain(definition.arguments.iter().cloned()).collect()
+}
+
+fn list_services(wanted: &dyn Fn(&[String]) -> bool) -> Result<Vec<Found>, Error> {
+    let manager = Manager::connect(ManagerAccess::Look)?;
+    let mut all = Vec::new();
+    for entry in manager.list()? {
+        // One that is being deleted, or that may not be looked at, is not ours to list.
+        let Ok(service) = manager.open(&entry.name, Access::Look) else { continue };
+        let Ok((definition, _)) = service.read() else { continue };
+        let command = words(&definition);
+        if wanted(&command) {
+            let (name, display_name, status) = (entry.name, entry.display_name, entry.status);
+            all.push(Found { name, display_name, status, command });
+        }
+    }
+    Ok(all)
+}
+
+fn show_service(name: &str) -> Result<Vec<(&'static str, String)>, Error> {
+    let manager = Manager::connect(ManagerAccess::Look)?;
+    let service = manager.open(name, Access::Look)?;
+    let (definition, unknown) = service.read()?;
+    let dependents = service.dependents(false).unwrap_or_default();
+    let nothing = ServiceDefinition::new(name, "");
+    let list = |list: &[String]| list.join(", ");
+    let mut all = vec![
+        ("display name", definition.display_name.clone()),
+        ("description", definition.description.clone()),
+        ("command", definition.image()),
+        ("account", definition.account_name()),
+        ("start", start(definition.start).to_owned()),
+        ("depends on", list(&definition.depends_on)),
+        ("needed by", list(&dependents)),
+        ("stop timeout", format!("{} s", definition.stop_timeout.as_secs_f64())),
+    ];
+    // The rest in the words that a change is told in.
+    let rest = [
+        "recovery",
+        "recovery on errors",
+        "service SID",
+        "privileges",
+        "triggers",
+        "security",
+        "error control",
+    ];
+    for change in crate::manager::differences(&nothing, &definition) {
+        if let Some(what) = rest.into_iter().find(|what| *what == change.what) {
+            all.push((what, change.to));
+        }
+    }
+    all.retain(|(what, value)| !value.is_empty() && !unknown.contains(what));
+    Ok(all)
+}
