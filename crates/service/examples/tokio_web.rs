@@ -27,7 +27,12 @@ impl Service for Web {
 
 impl Web {
     async fn serve(self, starting: Starting) -> Result<(), Failure> {
-        let listener = TcpListener::bind(self.address).await?;
+        // `sc start web 0.0.0.0:80`
+        let address = match starting.arguments().first() {
+            Some(text) => text.to_string_lossy().parse()?,
+            None => self.address,
+        };
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let running = starting.running(Accept::STOP_AND_SHUTDOWN);
         println!("listening on http://{address}");
