@@ -27,7 +27,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "tidy", what: "the project's rules that no lint knows", run: tidy_stage },
     Stage { name: "fmt", what: "the formatting", run: fmt },
     Stage { name: "clippy", what: "all lints, of all targets, as errors", run: clippy },
-    Stage { name: "build", what: "keepwell and the programs that its tests run", run: build },
+    Stage { name: "build", what: "keepwell, and the programs and examples that its tests run", run: build },
     Stage { name: "schema", what: "schemas/ is what the types say", run: schema_stage },
     Stage { name: "tests", what: "all tests, with 20,000 seeds of the simulation among them", run: tests },
     Stage { name: "doctests", what: "the examples in the documentation", run: doctests },
@@ -111,7 +111,7 @@ fn clippy() -> Result<Done> {
 }
 
 fn build() -> Result<Done> {
-    passed(cargo().args(["build", "--workspace", "--bins"]))
+    passed(cargo().args(["build", "--workspace", "--bins", "--examples"]))
 }
 
 fn schema_stage() -> Result<Done> {
@@ -123,7 +123,7 @@ fn tests() -> Result<Done> {
         return passed(cargo().args(["nextest", "run", "--workspace", "--exclude", "keepwell-wine"]));
     }
     println!("cargo-nextest is not installed; cargo test does the same, more slowly");
-    let kinds = ["--bins", "--lib", "--tests", "--examples"];
+    let kinds = ["--bins", "--lib", "--tests"];
     passed(cargo().args(["test", "--workspace", "--exclude", "keepwell-wine"]).args(kinds))
 }
 
