@@ -231,6 +231,10 @@ impl Host {
     /// A signal of the ladder.
     pub fn signal(&mut self, now: Mono, run: RunId, signal: i32, to: To) {
         let Some(process) = self.processes.get_mut(&run) else { return };
+        if process.behaviour.deaf_to.contains(&signal) {
+            let reason = "it cannot be reached".to_owned();
+            return self.report(now + Duration::from_millis(30), Input::SignalFailed { run, signal, reason });
+        }
         let Some(after) = process.behaviour.obeys_in else { return };
         if process.alive {
             if process.frozen {

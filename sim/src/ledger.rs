@@ -123,7 +123,8 @@ impl Ledger {
                 self.restarts.clear();
                 self.by_hand = true;
             }
-            Input::Probe { .. }
+            Input::SignalFailed { .. }
+            | Input::Probe { .. }
             | Input::Ready { .. }
             | Input::Stopping { .. }
             | Input::Alive { .. }

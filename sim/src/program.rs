@@ -15,6 +15,8 @@ pub struct Behaviour {
     pub ends: Option<(Duration, ExitStatus)>,
     /// How long after a signal of the ladder it ends; `None`: it ignores signals.
     pub obeys_in: Option<Duration>,
+    /// Signals that cannot reach it.
+    pub deaf_to: Vec<i32>,
     /// A kill works only this long after its start.
     pub unkillable: Duration,
     /// From a kill to its end.
@@ -52,6 +54,7 @@ impl Default for Behaviour {
             starts_in: Duration::from_millis(1),
             ends: None,
             obeys_in: Some(Duration::from_millis(20)),
+            deaf_to: Vec::new(),
             unkillable: Duration::ZERO,
             dies_in: Duration::from_millis(1),
             leaves: None,

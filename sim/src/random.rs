@@ -252,6 +252,9 @@ fn trouble(d: &mut Prng, b: &mut Behaviour) {
         1 => Some(Duration::from_millis(d.range(1, 15_000))),
         _ => b.obeys_in,
     };
+    if d.percent(15) {
+        b.deaf_to.push(15);
+    }
     if d.percent(20) {
         b.unkillable = Duration::from_secs(d.range(0, 60));
     }

@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use keepwell_core::event::{ExitStatus, SpawnErrorKind};
+use keepwell_core::spec::{CLOSE, CTRL_C};
 use keepwell_core::supervisor::Explanation;
 use keepwell_core::time::Human;
 use keepwell_core::{By, Command, Mono, PlannedAction, Role, ServiceId, Specs};
@@ -319,6 +320,8 @@ fn behaviour(text: &str) -> Result<Behaviour, String> {
             ["ready", "after", time] => b.ready_in = Some(duration(time)?),
             ["never", "ready"] => b.ready_in = None,
             ["ignores", "signals"] => b.obeys_in = None,
+            ["has", "no", "console"] => b.deaf_to.push(CTRL_C),
+            ["has", "no", "window"] => b.deaf_to.push(CLOSE),
             ["stops", "after", time] => b.obeys_in = Some(duration(time)?),
             ["cannot", "be", "killed", "for", time] => b.unkillable = duration(time)?,
             ["leaves", "children", "for", time] => b.leaves = Some(duration(time)?),

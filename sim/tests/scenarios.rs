@@ -1,5 +1,5 @@
 //! Each folder of `scenarios/` is a configuration, a script and the timeline that comes of it. `KEEPWELL_BLESS=1` writes
-//! the timelines anew; read the difference before you commit it.
+//! the timelines anew; read the difference before you commit it. One whose name begins with `windows-` is read as on Windows.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,13 +7,17 @@ use std::path::Path;
 
 use keepwell_config::{Context, Source, load};
 use keepwell_core::Specs;
+use keepwell_core::spec::System;
 use keepwell_sim::scenario;
 
 fn specs(file: &Path) -> Result<Specs, String> {
     let text = fs::read_to_string(file).map_err(|e| e.to_string())?;
     let name = file.file_name().map(Into::into).unwrap_or_default();
-    let cx =
-        Context { base: "/srv/case".into(), state_dir: "/srv/case/.keepwell".into(), ..Context::default() };
+    let windows =
+        file.parent().and_then(Path::file_name).is_some_and(|n| n.to_string_lossy().starts_with("windows-"));
+    let system = if windows { System::Windows } else { System::Unix };
+    let (base, state_dir) = ("/srv/case".into(), "/srv/case/.keepwell".into());
+    let cx = Context { base, state_dir, system, ..Context::default() };
     match load(&[Source { path: name, text }], &cx) {
         Ok(config) => Ok(config.specs),
         Err(errors) => Err(format!("{}: {errors:?}", file.display())),

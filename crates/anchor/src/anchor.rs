@@ -123,6 +123,7 @@ impl<H: Host> Anchor<H> {
             HostEvent::Exited { pid, status, at } => self.exited(pid, status, at),
             HostEvent::Loaded { pid, outcome } => self.loaded(pid, outcome),
             HostEvent::Gone { pid } => self.gone(pid),
+            HostEvent::SignalFailed { pid, signal, reason } => self.signal_failed(pid, signal, reason),
             HostEvent::TreeChanged { slot } => self.tree_changed(slot),
             HostEvent::Stop { signal } => self.stop_requested(signal),
             HostEvent::Ready { token: CHANNEL, readable, .. } => {
@@ -220,6 +221,7 @@ impl<H: Host> Anchor<H> {
                 }
             }
             Request::MainPid(named) => self.main_pid(&named),
+            Request::Measure(measure) => self.measure(measure),
         }
     }
 
@@ -232,7 +234,7 @@ impl<H: Host> Anchor<H> {
             self.held.remove_run(run);
         }
         if let Some(slot) = self.held.slots.remove(&number) {
-            self.host.forget(number, slot.tree_handle());
+            self.host.forget(slot.place());
         }
     }
 }

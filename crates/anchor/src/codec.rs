@@ -78,12 +78,13 @@ macro_rules! kinds { ($name:ident $table:ident { $($number:literal => $variant:i
 
 kinds! { Request REQUESTS {
     1 => Hello, 2 => OpenSlot, 3 => CloseSlot, 4 => Spawn, 5 => Signal, 6 => Kill, 7 => Freeze, 8 => Put, 9 => Delete,
-    10 => Keep, 11 => Drop, 12 => Ack, 13 => Up, 14 => Finish, 15 => WhenGone, 16 => MainPid
+    10 => Keep, 11 => Drop, 12 => Ack, 13 => Up, 14 => Finish, 15 => WhenGone, 16 => MainPid,
+    18 => Measure
 } bare {} }
 
 kinds! { Report REPORTS {
     1 => Welcome, 2 => Value, 3 => Kept, 4 => Slot, 5 => Run, 7 => Spawned, 8 => SpawnFailed, 9 => Exited,
-    10 => TreeEmpty, 11 => StopRequested, 12 => Drained, 13 => Ping
+    10 => TreeEmpty, 11 => StopRequested, 12 => Drained, 13 => Ping, 14 => Measured, 15 => SignalFailed
 } bare { 6 => Synced } }
 
 /// Appends `message` as a frame that travels with `handles` descriptors. False: it is larger than a frame may be, or has
@@ -205,7 +206,9 @@ mod tests {
     use super::*;
     use crate::protocol::*;
     use keepwell_os::ipc::Channel;
-    use keepwell_os::{AsHandle, Identity, ProcessStatus, Resource, Rlimit, SpawnRequest, TreeLimits};
+    use keepwell_os::{
+        AsHandle, Identity, Members, ProcessStatus, Resource, Rlimit, SpawnRequest, TreeLimits,
+    };
     use proptest::prelude::*;
 
     const PAGE: &str = include_str!("../../../docs/anchor-protocol.md");
@@ -367,6 +370,8 @@ mod tests {
             any::<(bool, u32)>()
                 .prop_map(|(drain, hang_after_ms)| Request::WhenGone(WhenGone { drain, hang_after_ms })),
             any::<(u64, u32)>().prop_map(|(run, pid)| Request::MainPid(MainPid { run, pid })),
+            (any::<u64>(), prop::collection::vec(any::<u32>(), 0..9))
+                .prop_map(|(question, slots)| Request::Measure(Measure { question, slots })),
         ]
     }
 
@@ -411,6 +416,14 @@ mod tests {
                 Report::Drained(Drained { seq, slot, stream, bytes, dropped })
             }),
             any::<u64>().prop_map(Report::Ping),
+            (any::<(u64, u64, i32)>(), text()).prop_map(|((seq, run, signal), reason)| {
+                Report::SignalFailed(SignalFailed { seq, run, signal, reason })
+            }),
+            (any::<u64>(), prop::collection::vec(any::<u32>(), 0..9), any::<Option<u64>>()).prop_map(
+                |(question, pids, cpu_usec)| {
+                    Report::Measured(Measured { question, trees: vec![Members { pids, cpu_usec }; 2] })
+                }
+            ),
         ]
     }
 

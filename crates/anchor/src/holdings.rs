@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use keepwell_core::Mono;
-use keepwell_os::host::TreeRef;
+use keepwell_os::host::{Place, TreeRef};
 use keepwell_os::{AsHandle, BorrowedHandle, Handle};
 
 use crate::protocol::OpenSlot;
@@ -34,7 +34,7 @@ pub(crate) struct Slot {
     pub(crate) pipes: Vec<Pipe>,
     /// The main run, also one whose main process is gone while its tree is not empty.
     pub(crate) main: Option<u64>,
-    /// Live hooks and checks: in the tree's cgroup, but not of the tree.
+    /// Live hooks and checks: in the tree's cgroup or job, but not of the tree.
     pub(crate) others: Vec<u32>,
     /// As the last main run asked: where its memory is counted.
     pub(crate) join: Vec<Vec<u8>>,
@@ -93,6 +93,10 @@ impl Slot {
     pub(crate) fn tree_handle(&self) -> Option<BorrowedHandle<'_>> {
         self.tree.as_ref().map(AsHandle::as_handle)
     }
+
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place { slot: self.open.slot, tree: self.tree_handle() }
+    }
 }
 
 impl Holdings {
@@ -101,7 +105,7 @@ impl Holdings {
         let run = self.runs.get(&number)?;
         let slot = self.slots.get(&run.slot)?;
         let handle = slot.tree_handle();
-        Some(TreeRef { handle, run: number, main: run.session, others: &slot.others })
+        Some(TreeRef { slot: run.slot, handle, run: number, main: run.session, others: &slot.others })
     }
 
     /// Forgets a run of which nothing is left.

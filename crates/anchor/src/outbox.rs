@@ -6,13 +6,13 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use keepwell_core::Mono;
 use keepwell_os::host::Host;
-use keepwell_os::{AsHandle, BorrowedHandle};
+use keepwell_os::{AsHandle, BorrowedHandle, Members};
 
 use crate::anchor::{Anchor, CHANNEL};
 use crate::codec::encode;
 use crate::daemon::Life;
 use crate::holdings::Holdings;
-use crate::protocol::{Put, Report, Run, VERSION, Welcome};
+use crate::protocol::{Measured, Put, Report, Run, VERSION, Welcome};
 use crate::reports::Reports;
 
 /// Frames without handles are gathered to this much before they are sent.
@@ -28,6 +28,9 @@ pub(crate) struct Outbox {
     watched: bool,
     /// The last report that was written out.
     sent: u64,
+    /// Answers to what this daemon asked, as frames. It waits for those that it has asked for before it asks for more than a
+    /// few, so there are never many.
+    answers: Vec<u8>,
 }
 
 /// What a daemon is given next.
@@ -52,6 +55,14 @@ impl Outbox {
     pub(crate) fn open(&mut self) {
         if matches!(self.next, Next::Nothing) {
             self.next = Next::Welcome;
+        }
+    }
+
+    /// It asked for this.
+    pub(crate) fn answer(&mut self, question: u64, trees: Vec<Members>) {
+        if !encode(&Report::Measured(Measured { question, trees }), 0, &mut self.answers) {
+            let none = Measured { question, trees: Vec::new() };
+            encode(&Report::Measured(none), 0, &mut self.answers);
         }
     }
 }
@@ -203,6 +214,10 @@ impl Outbox {
                     encode(&Report::Ping(self.sent), 0, &mut self.bytes);
                     self.next = Next::News;
                     return Wrote::Bytes { to_answer: true };
+                }
+                Next::News if !self.answers.is_empty() => {
+                    std::mem::swap(&mut self.bytes, &mut self.answers);
+                    return Wrote::Bytes { to_answer: false };
                 }
                 Next::News => {
                     let some = self.write_reports(reports);

@@ -8,11 +8,11 @@
 //! The daemon writes requests, the anchor reports. Reports that must not be lost carry a `seq`; the anchor keeps them until
 //! the daemon has acknowledged them, and gives what is not acknowledged to the next daemon.
 
-use keepwell_os::{ProcessStatus, SpawnRequest};
+use keepwell_os::{Members, ProcessStatus, SpawnRequest};
 use serde::{Deserialize, Serialize};
 
-/// First and only version so far. Told in both hellos; nobody refuses a higher one.
-pub const VERSION: u32 = 1;
+/// Told in both hellos; nobody refuses a higher one. From 2 on an anchor answers [`Request::Measure`].
+pub const VERSION: u32 = 2;
 /// Linux allows 253 descriptors a message (`SCM_MAX_FD`); 100 keeps a batch small.
 pub const MAX_HANDLES: usize = 100;
 /// The largest frame: a spawn with the largest environment that Linux takes (2 MiB) and room.
@@ -55,6 +55,8 @@ pub enum Request {
     /// A main run's program named another process of its tree as the one to signal (`MAINPID=`). From then on that one's
     /// end is the run's end.
     MainPid(MainPid),
+    /// What is in these slots' trees? Asked where only the anchor can look into them; `Measured` answers.
+    Measure(Measure),
 }
 
 /// Anchor → daemon.
@@ -86,6 +88,10 @@ pub enum Report {
     Drained(Drained),
     /// Asks for an `Ack` of this number; a daemon that does not answer hangs.
     Ping(u64),
+    /// A signal that was asked for could not be sent, or nobody was there to get it.
+    SignalFailed(SignalFailed),
+    /// The answer to `Measure`. It is not kept for the next daemon, which has not asked.
+    Measured(Measured),
 }
 
 macro_rules! bodies { ($($(#[$m:meta])* $name:ident { $($(#[$fm:meta])* $f:ident : $t:ty),* $(,)? })*) => { $(
@@ -113,7 +119,7 @@ bodies! {
         request: SpawnRequest }
     /// See [`Request::Signal`].
     Signal { /// Which.
-        run: u64, /// POSIX number.
+        run: u64, /// POSIX number, or one of `keepwell_core::spec` beyond them.
         signal: i32, /// 0 main, 1 group, 2 tree.
         to: u8 }
     /// See [`Request::Freeze`].
@@ -139,6 +145,14 @@ bodies! {
         /// A process of its tree.
         pid: u32
     }
+    /// See [`Request::Measure`].
+    Measure { /// Comes back with the answer.
+        question: u64, /// Whose trees.
+        slots: Vec<u32> }
+    /// See [`Report::Measured`].
+    Measured { /// As it was asked.
+        question: u64, /// One for each slot, in the order of the question. None at all: the answer is larger than a frame.
+        trees: Vec<Members> }
     /// See [`Report::Welcome`].
     Welcome { /// [`VERSION`].
         version: u32, /// The anchor's own.
@@ -183,6 +197,12 @@ bodies! {
         seq: u64, /// `SIGINT`, `SIGTERM`, `service control manager` …
         why: String, /// Not the first time.
         urgent: bool }
+    /// See [`Report::SignalFailed`].
+    SignalFailed { /// For `Ack`.
+        seq: u64, /// Who was to get it.
+        run: u64, /// As in `Signal`.
+        signal: i32, /// In plain words: `it has no window`.
+        reason: String }
     /// See [`Report::Drained`].
     Drained { /// For `Ack`.
         seq: u64, /// Whose.

@@ -9,7 +9,7 @@ use keepwell_os::{AsHandle, ProcessStatus, spawn, stop};
 
 use crate::anchor::Anchor;
 use crate::holdings::{KillAgain, MAIN, Run};
-use crate::protocol::{self, Exited, Report, SpawnFailed, Spawned, TreeEmpty};
+use crate::protocol::{self, Exited, Report, SignalFailed, SpawnFailed, Spawned, TreeEmpty};
 
 /// Between a kill and the next look at a tree that is not empty yet. The kernel tells when one becomes empty; this is for
 /// those that grew faster than the signals.
@@ -30,7 +30,7 @@ impl<H: Host> Anchor<H> {
         }
         let (Some(stdout), Some(stderr)) = (slot.pipes.first(), slot.pipes.last()) else { return };
         let stdio = Stdio { stdout: stdout.write.as_handle(), stderr: stderr.write.as_handle() };
-        let child = match self.host.spawn(&request, stdio, slot.tree_handle()) {
+        let child = match self.host.spawn(&request, stdio, slot.place()) {
             Ok(child) => child,
             Err(SpawnFailure { step, errno }) => return self.spawn_failed(run, step.name(), errno),
         };
@@ -101,9 +101,7 @@ impl<H: Host> Anchor<H> {
         let mut status = status;
         if let Some(slot) = self.held.slots.get_mut(&number) {
             slot.others.retain(|other| *other != pid);
-            if !by_us && status.signal == Some(stop::KILL) {
-                status.out_of_memory = self.host.ended_for_memory(number, slot.tree_handle(), &slot.join);
-            }
+            status.out_of_memory = !by_us && self.host.ended_for_memory(slot.place(), status, &slot.join);
         }
         self.host.unwatch_process(pid);
         let tree_empty = role != MAIN || self.tree_is_empty(run);
@@ -159,6 +157,15 @@ impl<H: Host> Anchor<H> {
         }
     }
 
+    /// A signal of the daemon's, or of this process's own, reached nobody.
+    pub(crate) fn signal_failed(&mut self, pid: u32, signal: i32, reason: String) {
+        // Where the main process is gone, the tree still has its number.
+        let of_tree = || self.held.runs.iter().find(|(_, r)| r.session == pid).map(|(run, _)| *run);
+        if let Some(run) = self.held.pids.get(&pid).copied().or_else(of_tree) {
+            self.reports.push(|seq| Report::SignalFailed(SignalFailed { seq, run, signal, reason }));
+        }
+    }
+
     /// Kills a main run's tree, or another run's group, and looks again later.
     pub(crate) fn kill(&mut self, run: u64) {
         let now = self.host.now();
@@ -205,6 +212,14 @@ impl<H: Host> Anchor<H> {
         let Some(run) = self.held.slots.get(&freeze.slot).and_then(|s| s.main) else { return };
         if let Some(tree) = self.held.tree(run) {
             self.host.freeze_tree(&tree, freeze.on);
+        }
+    }
+
+    pub(crate) fn measure(&mut self, measure: protocol::Measure) {
+        let protocol::Measure { question, slots } = measure;
+        let trees = slots.iter().map(|slot| self.host.members(*slot)).collect();
+        if let Some(life) = self.daemon.life() {
+            life.out.answer(question, trees);
         }
     }
 

@@ -199,12 +199,14 @@ fn seq(report: &Report) -> Option<u64> {
         Report::TreeEmpty(r) => Some(r.seq),
         Report::StopRequested(r) => Some(r.seq),
         Report::Drained(r) => Some(r.seq),
+        Report::SignalFailed(r) => Some(r.seq),
         Report::Ping(seq) => Some(*seq),
         Report::Welcome(_)
         | Report::Value(_)
         | Report::Kept(_)
         | Report::Slot(_)
         | Report::Run(_)
+        | Report::Measured(_)
         | Report::Synced => None,
     }
 }

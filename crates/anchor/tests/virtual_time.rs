@@ -65,6 +65,7 @@ fn seq(report: &Report) -> Option<u64> {
         Report::TreeEmpty(r) => Some(r.seq),
         Report::StopRequested(r) => Some(r.seq),
         Report::Drained(r) => Some(r.seq),
+        Report::SignalFailed(r) => Some(r.seq),
         Report::Ping(seq) => Some(*seq),
         _ => None,
     }
@@ -103,6 +104,68 @@ fn run(script: impl FnMut(&mut World) -> bool + 'static) -> (i32, String, Durati
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_daemon_is_told_what_is_in_a_tree_what_nobody_could_hear_and_what_ran_out_of_memory() {
+    let (mut daemon, mut heard, mut step): (Option<Daemon>, Vec<Report>, _) = (None, Vec::new(), 0);
+    let (code, ..) = run(move |world| {
+        if let Some(mut born) = Daemon::born(world) {
+            born.hello();
+            born.open_slot(1);
+            born.spawn(10, 1, 0, "fake:sleep");
+            born.spawn(11, 1, 2, "fake:sleep");
+            born.say(&Request::Measure(Measure { question: 7, slots: vec![1, 99] }));
+            world.unreachable.insert(77);
+            daemon = Some(born);
+            return true;
+        }
+        let daemon = daemon.as_mut().unwrap();
+        heard.append(&mut daemon.hear());
+        let pids: Vec<u32> = heard
+            .iter()
+            .filter_map(|r| match r {
+                Report::Spawned(s) => Some(s.pid),
+                _ => None,
+            })
+            .collect();
+        step += 1;
+        match step {
+            1 => {
+                let trees = heard.iter().find_map(|r| match r {
+                    Report::Measured(m) => Some((m.question, m.trees.clone())),
+                    _ => None,
+                });
+                let (question, trees) = trees.unwrap();
+                assert_eq!((question, trees.len()), (7, 2));
+                assert_eq!((&trees[0].pids, trees[0].cpu_usec), (&pids, Some(1000)));
+                assert!(trees[1].pids.is_empty());
+                daemon.say(&Request::Signal(Signal { run: 10, signal: 77, to: 0 }));
+                true
+            }
+            2 => {
+                let failed = heard
+                    .iter()
+                    .any(|r| matches!(r, Report::SignalFailed(f) if f.run == 10 && f.signal == 77));
+                assert!(failed, "{heard:?}");
+                world.out_of_memory.insert(1);
+                world.exit(pids[0], 3);
+                true
+            }
+            3 => {
+                let exited = heard.iter().find_map(|r| match r {
+                    Report::Exited(e) if e.run == 10 => Some(e.status),
+                    _ => None,
+                });
+                let exited = exited.unwrap();
+                assert_eq!((exited.code, exited.out_of_memory), (Some(3), true));
+                daemon.say(&Request::Finish(Finish { code: 4, text: String::new() }));
+                true
+            }
+            _ => false,
+        }
+    });
+    assert_eq!(code, 4);
+}
 
 #[test]
 fn a_silent_daemon_is_ended_after_ten_seconds_or_a_little_more() {

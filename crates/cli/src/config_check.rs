@@ -164,6 +164,7 @@ fn surroundings(base: &Path, state: &Path) -> Context {
         base: base.to_owned(),
         state_dir: state.to_owned(),
         env: env::vars_os().filter_map(text).collect(),
+        system: keepwell_os::SYSTEM,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepwell_core::Specs;
+use keepwell_core::spec::System;
 
 pub use crate::element::cpu::CpuShare;
 pub use crate::element::env::EnvValue;
@@ -26,6 +27,8 @@ pub struct Context {
     pub state_dir: PathBuf,
     /// The guardian's own environment.
     pub env: BTreeMap<String, String>,
+    /// What kind of host it is: what some keys mean, and which have no meaning.
+    pub system: System,
 }
 
 /// The environment holds secrets.

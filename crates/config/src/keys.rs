@@ -220,6 +220,9 @@ fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<
     t.live("enabled", &spec.enabled);
     t.live("instances", &spec.instances);
     t.live("stop", &List(spec.stop.iter().map(Step)));
+    if let Some(timeout) = spec.stop_timeout {
+        t.live("stop_timeout", &Written(timeout));
+    }
     process(&mut t, config);
     t.table("depends_on");
     for d in &spec.depends_on {
@@ -497,7 +500,7 @@ mod tests {
 
     fn load(text: &str) -> Config {
         let env = ["TOKEN", "PATH"].map(|n| (n.to_owned(), "/bin".to_owned())).into();
-        let cx = Context { base: "/srv".into(), state_dir: "/state".into(), env };
+        let cx = Context { base: "/srv".into(), state_dir: "/state".into(), env, ..Context::default() };
         crate::load(&[Source { path: "keepwell.toml".into(), text: text.to_owned() }], &cx).unwrap()
     }
 

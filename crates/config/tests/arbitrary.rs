@@ -7,7 +7,7 @@ const FULL: &str = include_str!("good/full.toml");
 
 fn try_load(text: &str) -> Result<Config, Diagnostics> {
     let env = ["TOKEN", "PATH"].map(|n| (n.to_owned(), "/bin".to_owned())).into();
-    let cx = Context { base: "/srv".into(), state_dir: "/state".into(), env };
+    let cx = Context { base: "/srv".into(), state_dir: "/state".into(), env, ..Context::default() };
     load(&[Source { path: "keepwell.toml".into(), text: text.to_owned() }], &cx)
 }
 

@@ -7,6 +7,7 @@ fn config(text: &str) -> Config {
         base: "/srv".into(),
         state_dir: "/state".into(),
         env: [("T".to_owned(), "t".to_owned())].into(),
+        ..Context::default()
     };
     load(&[Source { path: "keepwell.toml".into(), text: text.to_owned() }], &cx)
         .unwrap_or_else(|e| panic!("{e}"))

@@ -18,6 +18,7 @@ fn context() -> Context {
         base: "/srv/shop".into(),
         state_dir: "/srv/shop/.keepwell".into(),
         env: env.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+        ..Context::default()
     }
 }
 

@@ -9,6 +9,7 @@ fn context() -> Context {
         base: "/srv/app".into(),
         state_dir: "/state".into(),
         env: [("HOME", "/home/kim")].map(|(a, b)| (a.into(), b.into())).into(),
+        ..Context::default()
     }
 }
 

@@ -8,7 +8,12 @@ use keepwell_config::{Account, Context, Diagnostics, Host, load, read_sources};
 fn context(base: &Path) -> Context {
     let env =
         [("PATH".to_owned(), base.join("bin").display().to_string()), ("LANG".to_owned(), "C".to_owned())];
-    Context { base: base.to_path_buf(), state_dir: base.join(".keepwell"), env: env.into() }
+    Context {
+        base: base.to_path_buf(),
+        state_dir: base.join(".keepwell"),
+        env: env.into(),
+        ..Context::default()
+    }
 }
 
 fn shown(errors: &Diagnostics, folder: &Path) -> String {

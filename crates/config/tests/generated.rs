@@ -14,6 +14,7 @@ fn loads(text: &str) {
         base: "/srv".into(),
         state_dir: "/state".into(),
         env: [("TOKEN".to_owned(), "x".to_owned())].into(),
+        ..Context::default()
     };
     let config = load(&[Source { path: "keepwell.toml".into(), text: text.to_owned() }], &cx)
         .unwrap_or_else(|e| panic!("{e}"));

@@ -21,6 +21,7 @@ fn context() -> Context {
         base: "/srv/app".into(),
         state_dir: "/srv/app/.keepwell".into(),
         env: env.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+        ..Context::default()
     }
 }
 
@@ -98,6 +99,7 @@ fn every_key_arrives() {
                     fatal: vec![9]
                 },
             },
+            stop_timeout: Some(secs(120)),
             stop: vec![
                 StopStep { action: StopAction::Signal(2), to: To::Main, wait: secs(5) },
                 StopStep { action: StopAction::Signal(15), to: To::Tree, wait: secs(10) },

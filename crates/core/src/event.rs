@@ -152,6 +152,13 @@ pub enum EventKind {
         /// `SIGTERM to the main process`.
         action: String,
     },
+    /// A step of the stop ladder reached nobody, so the next one follows at once.
+    StopStepFailed {
+        /// As in `StopStepTaken`.
+        step: u32,
+        /// In plain words: `it has no window`.
+        reason: String,
+    },
     /// What was left of a tree after its main process had ended by itself is being ended.
     LeftoversKilled,
     /// A tree would not die; the kill is repeated.

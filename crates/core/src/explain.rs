@@ -10,7 +10,7 @@ use crate::command::By;
 use crate::event::State;
 use crate::service::{Alive, Ending, GaveUp, LastAnswer, Origin, Phase, Stage};
 use crate::spec::{Kind, Limit, Policy, Readiness};
-use crate::supervisor::{DeadlineReason, Explanation, Supervisor};
+use crate::supervisor::{DeadlineReason, Explanation, StepOutcome, StepRecord, Supervisor};
 use crate::time::{Human, Now, Wall};
 use crate::words;
 
@@ -40,6 +40,7 @@ impl Supervisor {
         self.explain_next(i, now, &mut lines);
         self.explain_limit(i, now, &mut lines);
         self.explain_exits(i, now, &mut lines);
+        self.explain_last_stop(i, now, &mut lines);
         self.explain_commands(i, now, &mut lines);
         self.offer_commands(i, &mut lines);
         let headline = format!("{}.", self.headline(i));
@@ -267,6 +268,23 @@ impl Supervisor {
         for (nth, record) in self.services[i].s.exits.iter().rev().enumerate() {
             let label = if nth == 0 { "last exit" } else { "before" };
             lines.fact(label, format!("{}, {}", words::exit_long(record, checked), ago(record.at, now)));
+        }
+    }
+
+    /// Which steps the last way down the ladder took, and which of them worked.
+    fn explain_last_stop(&self, i: usize, now: Now, lines: &mut Lines) {
+        let Some(record) = &self.services[i].s.last_stop else { return };
+        for (nth, StepRecord { action, outcome, took }) in record.steps.iter().enumerate() {
+            let label = if nth == 0 { "last stop" } else { "then" };
+            let text = match outcome {
+                StepOutcome::Worked => {
+                    format!("{action}: worked after {}, {}", Human(*took), ago(record.at, now))
+                }
+                StepOutcome::NotEnough if took.is_zero() => format!("{action}: under way"),
+                StepOutcome::NotEnough => format!("{action}: not enough in {}", Human(*took)),
+                StepOutcome::Failed(why) => format!("{action}: reached nobody: {why}"),
+            };
+            lines.fact(label, text);
         }
     }
 

@@ -124,7 +124,8 @@ impl Supervisor {
             Input::Spawned { run, .. } | Input::SpawnFailed { run, .. } | Input::TreeEmpty { run } => {
                 named.insert(*run);
             }
-            Input::Probe { .. }
+            Input::SignalFailed { .. }
+            | Input::Probe { .. }
             | Input::Ready { .. }
             | Input::Stopping { .. }
             | Input::Alive { .. }

@@ -36,6 +36,8 @@ pub struct ServiceSpec {
     pub restart: RestartPolicy,
     /// The ladder; the kill of the whole tree always follows the last step.
     pub stop: Vec<StopStep>,
+    /// So long after the first step, or the hook before it, the kill comes, wherever the ladder is.
+    pub stop_timeout: Option<Duration>,
     /// Programs around its life.
     pub hooks: Hooks,
     /// Without a life sign for this long after it was ready, the run is ended and restarted (`WATCHDOG=1`).
@@ -182,8 +184,41 @@ pub struct StopStep {
 /// See [`StopStep::action`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum StopAction {
-    /// A POSIX signal by number; `to` says who gets it.
+    /// A signal by number: POSIX's, or one of those below; `to` says who gets it.
     Signal(i32),
+}
+
+/// What a host without signals has in their place, by numbers beyond those of POSIX. Ctrl+C at the console.
+pub const CTRL_C: i32 = 100;
+/// Ctrl+Break at the console.
+pub const CTRL_BREAK: i32 = 101;
+/// A request to close, to each window.
+pub const CLOSE: i32 = 102;
+
+/// The kind of host that a configuration is read for: it decides what a ladder is when none is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum System {
+    /// Signals.
+    #[default]
+    Unix,
+    /// Consoles, windows and jobs.
+    Windows,
+}
+
+impl System {
+    /// The ladder of a service that has none of its own. `to`: who is meant by a signal.
+    #[must_use]
+    pub fn default_stop(self, to: To) -> Vec<StopStep> {
+        let step = |signal, to, seconds| StopStep {
+            action: StopAction::Signal(signal),
+            to,
+            wait: Duration::from_secs(seconds),
+        };
+        match self {
+            System::Unix => vec![step(15, to, 10)],
+            System::Windows => vec![step(CTRL_C, to, 10), step(CLOSE, To::Tree, 5)],
+        }
+    }
 }
 
 /// Who gets a signal.
@@ -251,11 +286,8 @@ impl Default for ServiceSpec {
             depends_on: vec![],
             ready: Readiness::None,
             restart: RestartPolicy::default(),
-            stop: vec![StopStep {
-                action: StopAction::Signal(15),
-                to: To::Main,
-                wait: Duration::from_secs(10),
-            }],
+            stop: System::Unix.default_stop(To::Main),
+            stop_timeout: None,
             hooks: Hooks::default(),
             watchdog: None,
             fingerprint: 0,

@@ -50,6 +50,15 @@ pub enum Input {
         /// Which.
         run: RunId,
     },
+    /// A signal of `Effect::Signal` could not be sent, or nobody was there to get it. Signals that are not told of were.
+    SignalFailed {
+        /// Which run was to get it.
+        run: RunId,
+        /// By number.
+        signal: i32,
+        /// In plain words: `it has no window`.
+        reason: String,
+    },
     /// An answer to `Effect::Probe`.
     Probe {
         /// Which attempt.
@@ -143,6 +152,37 @@ pub struct ExitRecord {
     pub was_ready: bool,
     /// Whether keepwell was stopping it.
     pub expected: bool,
+}
+
+/// The last time that a run was led down the ladder, as `explain` tells it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StopRecord {
+    /// When nothing of its tree was left; while that is not so, when the last step was taken.
+    pub at: Wall,
+    /// In the order in which they were taken; the kill is the last.
+    pub steps: Vec<StepRecord>,
+}
+
+/// One step of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// `SIGTERM to the main process`.
+    pub action: String,
+    /// What became of it.
+    pub outcome: StepOutcome,
+    /// How long it had.
+    pub took: Duration,
+}
+
+/// See [`StepRecord::outcome`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum StepOutcome {
+    /// It was the last: nothing of the tree was left.
+    Worked,
+    /// The next one followed.
+    NotEnough,
+    /// It reached nobody; why, in plain words.
+    Failed(String),
 }
 
 /// Why something will happen by itself, and when.
@@ -380,6 +420,7 @@ impl Supervisor {
             Input::SpawnFailed { run, error } => self.on_spawn_failed(now, run, error),
             Input::Exited { run, status, tree_empty } => self.on_exited(now, run, status, tree_empty),
             Input::TreeEmpty { run } => self.on_tree_empty(now, run),
+            Input::SignalFailed { run, signal, reason } => self.on_signal_failed(now, run, signal, reason),
             Input::Probe { probe, outcome } => self.on_probe(now, probe, outcome),
             Input::Ready { run } => self.on_ready(now, run),
             Input::Stopping { run } => self.on_stopping(now, run),

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::event::ExitStatus;
-use crate::spec::To;
+use crate::spec::{CLOSE, CTRL_BREAK, CTRL_C, To};
 use crate::supervisor::ExitRecord;
 use crate::time::Human;
 
@@ -34,6 +34,9 @@ pub(crate) fn signal(number: i32) -> Cow<'static, str> {
         25 => "SIGXFSZ",
         28 => "SIGWINCH",
         31 => "SIGSYS",
+        CTRL_C => "Ctrl+C",
+        CTRL_BREAK => "Ctrl+Break",
+        CLOSE => "WM_CLOSE",
         n => return Cow::Owned(format!("signal {n}")),
     };
     Cow::Borrowed(name)

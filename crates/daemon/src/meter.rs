@@ -8,14 +8,14 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use keepwell_core::Mono;
-use keepwell_os::clock;
 use keepwell_os::tree::{TreeDir, TreeRoot};
+use keepwell_os::{Members, clock};
 use keepwell_sdk::wire;
 
 use crate::message::Reply;
 
 /// Questions that may wait for the figures; who asks beyond them is answered without.
-const WAITING: usize = 16;
+pub const WAITING: usize = 16;
 
 /// A tree to be measured.
 pub struct Look {
@@ -23,6 +23,10 @@ pub struct Look {
     pub tree: Arc<TreeDir>,
     /// Its main process, which tells one run from the next.
     pub main_pid: u32,
+    /// Its number with the anchor.
+    pub slot: u32,
+    /// What the anchor said of it, where it had to be asked.
+    pub members: Option<Members>,
 }
 
 /// States that lack only their figures.
@@ -82,7 +86,7 @@ fn measure(trees: &TreeRoot, last: &mut Samples, question: Question) {
     let mut samples = Samples::new();
     for (line, look) in lines.iter_mut().zip(looks) {
         let Some(look) = look else { continue };
-        let used = trees.usage(&look.tree, Some(look.main_pid));
+        let used = trees.usage(&look.tree, Some(look.main_pid), look.members.as_ref());
         line.memory_bytes = used.memory_bytes;
         let Some(cpu_usec) = used.cpu_usec else { continue };
         let sample = Sample { main_pid: look.main_pid, at: clock::mono(), cpu_usec };
@@ -136,7 +140,12 @@ mod tests {
         let mut ask = |all| {
             let (reply, mut answer) = tokio::sync::oneshot::channel();
             let lines = vec![wire::Status { name: "web".into(), instance: 1, ..wire::Status::default() }];
-            let looks = vec![Some(Look { tree: Arc::new(TreeDir::default()), main_pid: pid })];
+            let looks = vec![Some(Look {
+                tree: Arc::new(TreeDir::default()),
+                main_pid: pid,
+                slot: 1,
+                members: None,
+            })];
             measure(&trees, &mut last, Question { lines, looks, all, reply });
             let lines = answer.try_recv().unwrap().unwrap();
             (lines[0].clone(), last.keys().map(|(name, _)| name.clone()).collect::<Vec<_>>())

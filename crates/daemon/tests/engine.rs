@@ -180,6 +180,7 @@ fn name(request: &Request) -> &'static str {
         Request::Finish(_) => "finish",
         Request::WhenGone(_) => "when gone",
         Request::MainPid(_) => "main pid",
+        Request::Measure(_) => "measure",
     }
 }
 

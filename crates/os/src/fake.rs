@@ -10,10 +10,10 @@ use std::io;
 
 use keepwell_core::Mono;
 
-use crate::host::{Child, Host, HostEvent, TreeRef};
+use crate::host::{Child, Host, HostEvent, Place, TreeRef};
 use crate::spawn::{Helper, SpawnFailure, Stdio, Step};
 use crate::wait::{Interest, Waiter, Wake};
-use crate::{BorrowedHandle, Handle, ProcessStatus, SpawnRequest, stop};
+use crate::{BorrowedHandle, Handle, Members, ProcessStatus, SpawnRequest, TreeLimits, stop};
 
 /// One entry of the table.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +28,8 @@ pub struct FakeProcess {
     pub frozen: bool,
     /// The signals that it received.
     pub signals: Vec<i32>,
+    /// The slot that it, or what brought it into the world, was started in; 0 for helpers.
+    pub slot: u32,
 }
 
 /// A helper that was started: daemon or view.
@@ -56,6 +58,12 @@ pub struct World {
     pub refuse_helpers: bool,
     /// Everything said on stderr.
     pub said: String,
+    /// What the tree of each slot may use, as its last start said.
+    pub limits: BTreeMap<u32, TreeLimits>,
+    /// Slots whose next end that is no success was for memory.
+    pub out_of_memory: BTreeSet<u32>,
+    /// Signals that reach nobody.
+    pub unreachable: BTreeSet<i32>,
     /// Everything said to the service manager.
     pub manager: Vec<String>,
     events: VecDeque<HostEvent>,
@@ -112,6 +120,10 @@ impl World {
 
     fn signal(&mut self, pid: u32, signal: i32) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
+        if self.unreachable.contains(&signal) {
+            let reason = "it cannot be reached".to_owned();
+            return self.events.push_back(HostEvent::SignalFailed { pid, signal, reason });
+        }
         process.signals.push(signal);
         if signal == stop::KILL || (signal == stop::TERM && !process.stubborn) {
             self.end(pid, ProcessStatus { signal: Some(signal), ..ProcessStatus::default() });
@@ -122,7 +134,8 @@ impl World {
         self.next_pid += 1;
         let pid = self.next_pid;
         let session = session.unwrap_or(pid);
-        let process = FakeProcess { session, child, stubborn: false, frozen: false, signals: Vec::new() };
+        let process =
+            FakeProcess { session, child, stubborn: false, frozen: false, signals: Vec::new(), slot: 0 };
         self.processes.insert(pid, process);
         pid
     }
@@ -139,10 +152,12 @@ impl World {
             }
             ("fake:exit", code) => self.exit(pid, code.parse().unwrap_or(0)),
             ("fake:leaves", count) => {
+                let slot = self.processes.get(&pid).map_or(0, |p| p.slot);
                 for _ in 0..count.parse().unwrap_or(0) {
                     let left = self.add(Some(pid), false);
                     if let Some(process) = self.processes.get_mut(&left) {
                         process.stubborn = true;
+                        process.slot = slot;
                     }
                 }
                 self.exit(pid, 0);
@@ -175,6 +190,9 @@ impl FakeHost {
             helpers: VecDeque::new(),
             refuse_helpers: false,
             said: String::new(),
+            limits: BTreeMap::new(),
+            out_of_memory: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
             manager: Vec::new(),
             events: VecDeque::new(),
             gates: VecDeque::new(),
@@ -212,9 +230,13 @@ impl Host for FakeHost {
         &mut self,
         request: &SpawnRequest,
         _: Stdio<'_>,
-        _: Option<BorrowedHandle<'_>>,
+        place: Place<'_>,
     ) -> Result<Child, SpawnFailure> {
         let pid = self.world.add(None, true);
+        if let Some(process) = self.world.processes.get_mut(&pid) {
+            process.slot = place.slot;
+        }
+        self.world.limits.insert(place.slot, *request.tree_limits);
         let program = String::from_utf8_lossy(&request.program).into_owned();
         if let Some(later) = program.strip_prefix("fake:gated:") {
             self.world.gates.push_back((pid, format!("fake:{later}")));
@@ -275,12 +297,18 @@ impl Host for FakeHost {
         self.world.watched.remove(&slot);
     }
 
-    fn ended_for_memory(&mut self, _: u32, _: Option<BorrowedHandle<'_>>, _: &[Vec<u8>]) -> bool {
-        false
+    fn ended_for_memory(&mut self, place: Place<'_>, status: ProcessStatus, _: &[Vec<u8>]) -> bool {
+        status.code != Some(0) && self.world.out_of_memory.remove(&place.slot)
     }
 
-    fn forget(&mut self, slot: u32, _: Option<BorrowedHandle<'_>>) {
-        self.unwatch_tree(slot);
+    fn members(&mut self, slot: u32) -> Members {
+        let of_slot = self.world.processes.iter().filter(|(_, p)| p.slot == slot);
+        Members { pids: of_slot.map(|(pid, _)| *pid).collect(), cpu_usec: Some(u64::from(slot) * 1000) }
+    }
+
+    fn forget(&mut self, place: Place<'_>) {
+        self.unwatch_tree(place.slot);
+        self.world.limits.remove(&place.slot);
     }
 
     fn watch_process(&mut self, pid: u32) -> bool {

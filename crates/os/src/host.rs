@@ -6,7 +6,7 @@ use std::io;
 use keepwell_core::Mono;
 
 use crate::spawn::{Helper, SpawnFailure, Stdio};
-use crate::{BorrowedHandle, ProcessStatus, SpawnRequest};
+use crate::{BorrowedHandle, Members, ProcessStatus, SpawnRequest};
 
 /// A process that was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,16 +17,28 @@ pub struct Child {
     pub loaded: bool,
 }
 
+/// Where a process is born.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The caller's number for what it holds of one service instance across its runs.
+    pub slot: u32,
+    /// The directory of its cgroup, where it has one.
+    pub tree: Option<BorrowedHandle<'a>>,
+}
+
 /// A main run's tree.
 #[derive(Clone, Copy, Debug)]
 pub struct TreeRef<'a> {
+    /// As in the [`Place`] that it was born in.
+    pub slot: u32,
     /// The directory of its cgroup, where it has one.
     pub handle: Option<BorrowedHandle<'a>>,
     /// The run's number, as in its mark.
     pub run: u64,
     /// The pid that its main process has or had, which names the session of what it left.
     pub main: u32,
-    /// Processes in the same cgroup that are not of this tree, with all of their sessions: hooks and checks.
+    /// Processes in the same cgroup or job that are not of this tree, with all that they started: hooks and checks. What
+    /// these leave behind belongs to it.
     pub others: &'a [u32],
 }
 
@@ -53,6 +65,15 @@ pub enum HostEvent {
     Gone {
         /// Which.
         pid: u32,
+    },
+    /// A signal could not be sent, or reached nobody; signals that are not told of were sent.
+    SignalFailed {
+        /// As given to [`Host::signal`] or its like, or the tree's main process.
+        pid: u32,
+        /// Which.
+        signal: i32,
+        /// Why, in plain words.
+        reason: String,
     },
     /// The watched tree of this slot may have become empty.
     TreeChanged {
@@ -91,7 +112,7 @@ pub trait Host {
         &mut self,
         request: &SpawnRequest,
         stdio: Stdio<'_>,
-        tree: Option<BorrowedHandle<'_>>,
+        place: Place<'_>,
     ) -> Result<Child, SpawnFailure>;
 
     /// Starts a process of keepwell's own.
@@ -125,12 +146,18 @@ pub trait Host {
     /// No longer.
     fn unwatch_tree(&mut self, slot: u32);
 
-    /// Whether the kernel has ended a process of this slot's tree for memory since this was last asked. Where the tree
-    /// has no count of its own, that of this process's own group stands in. `join`: as in the run's request.
-    fn ended_for_memory(&mut self, slot: u32, tree: Option<BorrowedHandle<'_>>, join: &[Vec<u8>]) -> bool;
+    /// Whether a process of this slot's tree that ended in this way did so because its tree, or the host, was out of memory;
+    /// each such end is told once. Where the tree has no count of its own, that of this process's own group stands in.
+    /// `join`: as in the run's request.
+    fn ended_for_memory(&mut self, place: Place<'_>, status: ProcessStatus, join: &[Vec<u8>]) -> bool;
 
-    /// A slot is gone; forget what is remembered of it.
-    fn forget(&mut self, slot: u32, tree: Option<BorrowedHandle<'_>>);
+    /// What is in a slot's tree, where only this process may look into it.
+    fn members(&mut self, _slot: u32) -> Members {
+        Members::default()
+    }
+
+    /// A slot is gone; forget what is remembered of it. Where its tree is a job, that ends what is left in it.
+    fn forget(&mut self, place: Place<'_>);
 
     /// From now on `Gone` tells when this process, which may be nobody's child here, has ended. False where it cannot.
     fn watch_process(&mut self, pid: u32) -> bool;

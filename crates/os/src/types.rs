@@ -46,6 +46,15 @@ pub struct TreeLimits {
     pub tasks: Option<u64>,
 }
 
+/// What is in a tree that only the anchor may look into, because its job is the anchor's.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Members {
+    /// Its processes.
+    pub pids: Vec<u32>,
+    /// Microseconds of processor time of all that ever was in it; `None` where the system does not count that.
+    pub cpu_usec: Option<u64>,
+}
+
 /// Arguments and environment may hold secrets, which must not come into a log with a debug print.
 impl fmt::Debug for SpawnRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keepwell_core::Mono;
 use keepwell_os::fake::FakeHost;
-use keepwell_os::host::{Host, HostEvent, TreeRef};
+use keepwell_os::host::{Host, HostEvent, Place, TreeRef};
 use keepwell_os::spawn::{SpawnFailure, Stdio, Step};
 use keepwell_os::tree::{Limits, TreeDir, TreeRoot};
 use keepwell_os::{AsHandle, Handle, ProcessStatus, SpawnRequest, pipe, stop};
@@ -40,9 +40,14 @@ struct Stage<H: Host> {
     /// Every start goes through a gate.
     gated: bool,
     seen: Vec<HostEvent>,
+    /// Hooks and checks that run.
+    others: Vec<u32>,
     /// What programs write is read by nobody, but there is somebody who could.
     output: Vec<Handle>,
 }
+
+/// Where everything is started.
+const SLOT: u32 = 5;
 
 /// Long enough for a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -59,6 +64,7 @@ fn fake(gated: bool) -> Stage<FakeHost> {
         tree,
         gated,
         seen: Vec::new(),
+        others: Vec::new(),
         output: Vec::new(),
     }
 }
@@ -85,7 +91,8 @@ impl<H: Host> Stage<H> {
         let (read, write) = pipe::pipe().unwrap();
         self.output.push(read);
         let stdio = Stdio { stdout: write.as_handle(), stderr: write.as_handle() };
-        let child = self.host.spawn(&request, stdio, self.tree.handle())?;
+        let place = Place { slot: SLOT, tree: self.tree.handle() };
+        let child = self.host.spawn(&request, stdio, place)?;
         if !child.loaded {
             let told = |e: &HostEvent| matches!(e, HostEvent::Loaded { pid, .. } if *pid == child.pid);
             match self.until("loaded", told) {
@@ -118,7 +125,8 @@ impl<H: Host> Stage<H> {
     }
 
     fn with_tree<R>(&mut self, run: u64, main: u32, act: impl FnOnce(&mut H, &TreeRef<'_>) -> R) -> R {
-        act(&mut self.host, &TreeRef { handle: self.tree.handle(), run, main, others: &[] })
+        let tree = TreeRef { slot: SLOT, handle: self.tree.handle(), run, main, others: &self.others };
+        act(&mut self.host, &tree)
     }
 
     fn is_empty(&mut self, run: u64, main: u32) -> bool {
@@ -129,6 +137,7 @@ impl<H: Host> Stage<H> {
 fn contract<H: Host>(mut stage: Stage<H>) {
     starts_and_ends(&mut stage);
     signals(&mut stage);
+    hooks(&mut stage);
     trees(&mut stage);
     time_and_handles(&mut stage);
     stops(&mut stage);
@@ -182,7 +191,7 @@ fn trees<H: Host>(stage: &mut Stage<H>) {
     let b = stage.spawn(21, Act::Leave).unwrap();
     assert_eq!(stage.exited(b).code, Some(0));
     assert!(!stage.is_empty(21, b));
-    stage.with_tree(21, b, |host, tree| host.watch_tree(5, tree));
+    stage.with_tree(21, b, |host, tree| host.watch_tree(SLOT, tree));
     // They ignore TERM, and stand still when they are told to; KILL ends them all the same.
     stage.with_tree(21, b, |host, tree| host.freeze_tree(tree, true));
     stage.with_tree(21, b, |host, tree| host.freeze_tree(tree, false));
@@ -190,10 +199,10 @@ fn trees<H: Host>(stage: &mut Stage<H>) {
     stage.seen.clear();
     stage.with_tree(21, b, |host, tree| host.kill_tree(tree));
     while !stage.is_empty(21, b) {
-        stage.until("a word of the tree", |e| matches!(e, HostEvent::TreeChanged { slot: 5 }));
+        stage.until("a word of the tree", |e| matches!(e, HostEvent::TreeChanged { slot: SLOT }));
         stage.seen.clear();
     }
-    stage.host.unwatch_tree(5);
+    stage.host.unwatch_tree(SLOT);
     // The next runs live in the same tree as if nothing had been, and can be killed as those before.
     for run in 30..33 {
         let main = stage.spawn(run, Act::Stubborn).unwrap();
@@ -209,14 +218,49 @@ fn trees<H: Host>(stage: &mut Stage<H>) {
     wait_empty(stage, 22, c);
 }
 
+/// What hooks and checks start is not of the tree while they run. What they leave behind is, where the tree holds all that
+/// was born in it.
+fn hooks<H: Host>(stage: &mut Stage<H>) {
+    let main = stage.spawn(50, Act::Sleep).unwrap();
+    let hook = stage.spawn(51, Act::Stubborn).unwrap();
+    stage.others.push(hook);
+    assert!(!stage.is_empty(50, main));
+    stage.host.signal_group(main, stop::KILL);
+    stage.exited(main);
+    // Nobody tells of the end of what an earlier test killed, as long as the hook keeps the tree's group from being empty.
+    let limit = stage.host.now() + LIMIT;
+    while !stage.is_empty(50, main) {
+        assert!(stage.host.now() < limit, "a hook counts as its tree");
+        let soon = stage.host.now() + Duration::from_millis(10);
+        let mut events = Vec::new();
+        stage.host.wait(Some(soon), &mut events).unwrap();
+        stage.seen.append(&mut events);
+    }
+    assert!(!stage.seen.iter().any(|e| matches!(e, HostEvent::Exited { pid, .. } if *pid == hook)));
+    stage.host.signal_group(hook, stop::KILL);
+    assert_eq!(stage.exited(hook).signal, Some(stop::KILL));
+    stage.others.clear();
+    if !stage.real || !real::holds_leftovers(stage) {
+        return;
+    }
+    let main = stage.spawn(52, Act::Sleep).unwrap();
+    let hook = stage.spawn(53, Act::Leave).unwrap();
+    assert_eq!(stage.exited(hook).code, Some(0));
+    stage.host.signal_group(main, stop::KILL);
+    stage.exited(main);
+    assert!(!stage.is_empty(52, main));
+    stage.with_tree(52, main, |host, tree| host.kill_tree(tree));
+    wait_empty(stage, 52, main);
+}
+
 /// A process may be told of a moment before its tree is seen to be empty.
 fn wait_empty<H: Host>(stage: &mut Stage<H>, run: u64, main: u32) {
-    stage.with_tree(run, main, |host, tree| host.watch_tree(6, tree));
+    stage.with_tree(run, main, |host, tree| host.watch_tree(SLOT, tree));
     while !stage.is_empty(run, main) {
-        stage.until("a word of the tree", |e| matches!(e, HostEvent::TreeChanged { slot: 6 }));
+        stage.until("a word of the tree", |e| matches!(e, HostEvent::TreeChanged { slot: SLOT }));
         stage.seen.clear();
     }
-    stage.host.unwatch_tree(6);
+    stage.host.unwatch_tree(SLOT);
 }
 
 fn time_and_handles<H: Host>(stage: &mut Stage<H>) {

@@ -85,7 +85,7 @@ fn a_frozen_tree_stands_still_and_can_be_killed() {
         let tree = Cgroup::new(dir, Faults { cgroup_freeze: fault, ..Faults::default() });
         let folder = folder(&dir);
         let mut child = start_in(&folder, "while :; do :; done");
-        let usage = || root.usage(&web, None).cpu_usec.unwrap();
+        let usage = || root.usage(&web, None, None).cpu_usec.unwrap();
         until("work", || !tree.is_empty() && usage() > 1000);
         tree.freeze(true).unwrap();
         until("stillness", || {
@@ -252,8 +252,8 @@ fn a_process_knows_its_tree() {
     let other = root.make("web", &Limits::default()).unwrap();
     assert!(!root.contains(&other, 8, None, pid));
     assert!(!root.contains(&held, 7, None, std::process::id()));
-    until("usage", || root.usage(&held, Some(pid)).memory_bytes.is_some_and(|m| m > 0));
-    assert_eq!(root.usage(&held, Some(pid)).processes, Some(1));
+    until("usage", || root.usage(&held, Some(pid), None).memory_bytes.is_some_and(|m| m > 0));
+    assert_eq!(root.usage(&held, Some(pid), None).processes, Some(1));
     let plain = TreeRoot::with_layout(&name, Layout::default());
     assert!(plain.contains(&held, 0, Some(std::process::id()), pid), "a descendant belongs to the tree");
     child.kill().unwrap();

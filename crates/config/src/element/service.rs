@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use super::capability::Capabilities;
 use super::command::CommandText;
 use super::depends::RawDepends;
+use super::duration::Span;
 use super::env::RawEnv;
 use super::hooks::RawHooks;
 use super::identity::{Account, Umask};
@@ -51,7 +52,9 @@ table! {
         /// When and how it is started again.
         restart: RawRestart = "see below", table;
         /// The way down: steps of a signal and a wait, then the kill of the whole tree.
-        stop: RawStop = "`[{ signal = \"TERM\", wait = \"10s\" }]`", live;
+        stop: RawStop = "`[{ signal = \"TERM\", wait = \"10s\" }]`; on Windows Ctrl+C for 10 s, then `\"CLOSE\"` for 5 s", live;
+        /// The whole tree is killed this long after its stop began, wherever the ladder is then.
+        stop_timeout: Span = "no bound but the ladder's own", live;
         /// Programs around its life.
         hooks: RawHooks = "none", table;
         /// Where its output goes.

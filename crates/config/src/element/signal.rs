@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use keepwell_core::spec::{CLOSE, CTRL_BREAK, CTRL_C, System};
 use toml::de::DeValue;
 
 use crate::read::{Element, Key, Node, Reader, nearest, schema_of};
@@ -44,6 +45,9 @@ const SIGNALS: [(&str, i32); 31] = [
     ("SYS", 31),
 ];
 
+/// What Windows has beside those signals that stand for Ctrl+C.
+const OF_WINDOWS: [(&str, i32); 2] = [("BREAK", CTRL_BREAK), ("CLOSE", CLOSE)];
+
 /// `SIGRTMIN` as programs see it: C libraries keep the first two real-time signals (signal(7)).
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
@@ -69,9 +73,34 @@ pub fn signal_number(name: &str) -> Option<i32> {
 pub fn signal_name(number: i32) -> Cow<'static, str> {
     match SIGNALS.iter().find(|(_, n)| *n == number) {
         Some((name, _)) => (*name).into(),
+        None if number == CTRL_C => "INT".into(),
+        None if OF_WINDOWS.iter().any(|(_, n)| *n == number) => {
+            OF_WINDOWS.iter().find(|(_, n)| *n == number).map_or("", |(name, _)| name).into()
+        }
         None if number == RTMIN => "RTMIN".into(),
         None if (RTMIN..=RTMAX).contains(&number) => format!("RTMIN+{}", number - RTMIN).into(),
         None => number.to_string().into(),
+    }
+}
+
+fn of_windows(name: &str) -> Option<i32> {
+    let found = OF_WINDOWS.iter().find(|(known, _)| name.trim().eq_ignore_ascii_case(known));
+    found.map(|(_, number)| *number)
+}
+
+impl Signal {
+    /// What is sent on this kind of host; `None` where there is nothing that it could stand for.
+    pub(crate) fn on(self, system: System) -> Option<i32> {
+        const KILL: i32 = 9;
+        match (system, self.0) {
+            (System::Unix, CTRL_BREAK | CLOSE) => None,
+            (System::Unix, number) => Some(number),
+            // INT and TERM; QUIT, which is Ctrl+\ at a terminal.
+            (System::Windows, 2 | 15) => Some(CTRL_C),
+            (System::Windows, 3) => Some(CTRL_BREAK),
+            (System::Windows, number @ (KILL | CTRL_BREAK | CLOSE)) => Some(number),
+            (System::Windows, _) => None,
+        }
     }
 }
 
@@ -85,10 +114,10 @@ impl Element for Signal {
     fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
         let at = r.at(node.span());
         match node.get_ref() {
-            DeValue::String(s) => signal_number(s).map(Self).or_else(|| {
+            DeValue::String(s) => signal_number(s).or_else(|| of_windows(s)).map(Self).or_else(|| {
                 let upper = s.to_ascii_uppercase();
                 let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-                let like = nearest(bare, SIGNALS.iter().map(|(n, _)| *n));
+                let like = nearest(bare, SIGNALS.iter().chain(&OF_WINDOWS).map(|(n, _)| *n));
                 r.bad(at, key, like.map_or("unknown signal".to_owned(), |n| format!("did you mean \"{n}\"?")))
             }),
             DeValue::Integer(n) => match n.as_str().parse::<i32>() {
@@ -102,7 +131,7 @@ impl Element for Signal {
     }
 }
 schema_of!(Signal, |_generator| schemars::json_schema!({
-    "type": "string", "examples": ["TERM", "INT", "HUP", "QUIT", "USR1", "RTMIN+3"]
+    "type": "string", "examples": ["TERM", "INT", "HUP", "QUIT", "USR1", "RTMIN+3", "BREAK", "CLOSE"]
 }));
 
 #[cfg(test)]
@@ -118,6 +147,24 @@ mod tests {
         assert_eq!(signal_number("RTMIN+31"), None);
         assert_eq!(signal_number("0"), None);
         assert_eq!(signal_number("TREM"), None);
+    }
+
+    #[test]
+    fn each_kind_of_host_has_its_own() {
+        assert_eq!(of_windows("break"), Some(CTRL_BREAK));
+        for (written, unix, windows) in [
+            (15, Some(15), Some(CTRL_C)),
+            (2, Some(2), Some(CTRL_C)),
+            (3, Some(3), Some(CTRL_BREAK)),
+            (9, Some(9), Some(9)),
+            (1, Some(1), None),
+            (CLOSE, None, Some(CLOSE)),
+            (CTRL_BREAK, None, Some(CTRL_BREAK)),
+        ] {
+            assert_eq!(Signal(written).on(System::Unix), unix);
+            assert_eq!(Signal(written).on(System::Windows), windows);
+        }
+        assert_eq!([signal_name(CLOSE), signal_name(CTRL_C)], ["CLOSE", "INT"]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ choice! { ToWord = To {
 table! {
     /// One step on the way down. After the last one the whole tree is killed.
     RawStep {
-        /// The signal that is sent, by its name.
+        /// The signal that is sent, by its name. On Windows `"INT"` and `"TERM"` are Ctrl+C, `"BREAK"` is Ctrl+Break, and `"CLOSE"` asks all windows to close.
         signal: Signal = "`\"TERM\"`", live;
         /// How long to wait for all processes of the service to be gone before the next step.
         wait: Span = "`\"10s\"`", live;

@@ -20,7 +20,7 @@ use crate::effect::{Hold, Role};
 use crate::event::{ExitClass, State};
 use crate::id::{ProbeId, RunId, ServiceId};
 use crate::spec::ServiceSpec;
-use crate::supervisor::{DeadlineReason, ExitRecord};
+use crate::supervisor::{DeadlineReason, ExitRecord, StopRecord};
 use crate::time::{Mono, Wall};
 
 use restart::Tracker;
@@ -65,6 +65,8 @@ pub struct ServiceSnapshot {
     pub(crate) origin: Origin,
     pub(crate) hook: Option<HookRun>,
     pub(crate) exits: Vec<ExitRecord>,
+    /// The last way down the ladder.
+    pub(crate) last_stop: Option<Box<StopRecord>>,
     /// Why keepwell itself ended the last run, where it failed.
     pub(crate) failure: Option<Box<str>>,
     pub(crate) last_command: Option<(By, String, Wall)>,
@@ -171,6 +173,10 @@ pub(crate) struct Ending {
     pub(crate) rested: bool,
     /// Start again at once, whatever the cause was.
     pub(crate) again: bool,
+    /// When the kill comes, wherever the ladder is then.
+    pub(crate) kill_at: Option<Mono>,
+    /// When the present step was taken.
+    pub(crate) step_at: Mono,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -292,6 +298,7 @@ impl Default for ServiceSnapshot {
             origin: Origin::Boot,
             hook: None,
             exits: Vec::new(),
+            last_stop: None,
             failure: None,
             last_command: None,
             shown: State::Stopped,
@@ -411,13 +418,13 @@ impl ServiceSnapshot {
                 self.deadlines_alive(a, held, reset_after, &mut add);
             }
             Phase::Ending(e) => match e.stage {
-                Stage::Step { until, .. } => add(Some(until), DeadlineReason::StopStep),
+                Stage::Step { until, .. } => {
+                    add(Some(until), DeadlineReason::StopStep);
+                    add(e.kill_at, DeadlineReason::StopStep);
+                }
+                Stage::PreStop => add(e.kill_at, DeadlineReason::StopStep),
                 Stage::Killed { again, .. } => add(Some(again), DeadlineReason::KillAgain),
-                Stage::AwaitSpawn
-                | Stage::AfterDependents
-                | Stage::PreStop
-                | Stage::Hooks
-                | Stage::PostStop => {}
+                Stage::AwaitSpawn | Stage::AfterDependents | Stage::Hooks | Stage::PostStop => {}
             },
             Phase::Stopped
             | Phase::Completed

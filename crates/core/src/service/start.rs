@@ -216,6 +216,8 @@ impl Supervisor {
             healthy: false,
             rested: false,
             again: false,
+            kill_at: None,
+            step_at: now.mono,
         };
         match &mut s.phase {
             Phase::Spawning { run: asked, .. } if *asked == run => s.phase = Phase::Ending(ended),
@@ -309,6 +311,8 @@ impl Supervisor {
             healthy,
             rested,
             again: false,
+            kill_at: None,
+            step_at: now.mono,
         };
         if tree_empty {
             self.runs.remove(&main.run);
@@ -347,6 +351,7 @@ impl Supervisor {
             if tree_empty {
                 e.main = None;
                 self.runs.remove(&main.run);
+                self.step_worked(i, now);
             } else {
                 e.main = Some(MainRun { exited: true, ..main });
                 if e.stage == Stage::AwaitSpawn {
@@ -400,6 +405,7 @@ impl Supervisor {
             Phase::Ending(e) if e.main.is_some_and(|m| m.exited) => {
                 e.main = None;
                 self.runs.remove(&run);
+                self.step_worked(i, now);
                 self.touch(i);
                 self.advance(i, now);
             }

@@ -1,6 +1,9 @@
 //! The way down: the order, the ladder, the kill, what is left, and what follows.
 
+use alloc::boxed::Box;
 use alloc::format;
+use alloc::string::String;
+use core::time::Duration;
 
 use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitClass};
@@ -9,7 +12,7 @@ use crate::service::health::{GRACE, slept_over};
 use crate::service::restart::{self, Spell, Verdict};
 use crate::service::{Cause, Ending, GaveUp, HookEnd, KILL_AGAIN, MainRun, Origin, Phase, Stage};
 use crate::spec::{Kind, Policy, StopAction, StopStep, To};
-use crate::supervisor::{DeadlineReason, Supervisor};
+use crate::supervisor::{DeadlineReason, StepOutcome, StepRecord, Supervisor};
 use crate::time::Now;
 use crate::words;
 
@@ -19,8 +22,16 @@ impl Supervisor {
     pub(crate) fn begin_stop(&mut self, i: usize, cause: Cause, now: Now) {
         let reset_after = self.spec(i).restart.reset_after;
         let s = &mut self.services[i].s;
-        let mut ending =
-            Ending { cause, main: None, stage: Stage::Hooks, healthy: false, rested: false, again: false };
+        let mut ending = Ending {
+            cause,
+            main: None,
+            stage: Stage::Hooks,
+            healthy: false,
+            rested: false,
+            again: false,
+            kill_at: None,
+            step_at: now.mono,
+        };
         match &mut s.phase {
             Phase::Stopped
             | Phase::Completed
@@ -60,6 +71,7 @@ impl Supervisor {
         self.forget_probe(i);
         let s = &mut self.services[i].s;
         s.phase = Phase::Ending(ending);
+        s.last_stop = None;
         if s.frozen
             && let Some(run) = s.main_run()
         {
@@ -85,6 +97,12 @@ impl Supervisor {
             Stage::AfterDependents => {
                 if self.dependents_are_stopping(i) {
                     return;
+                }
+                let kill_at = self.spec(i).stop_timeout.map(|timeout| now.mono + timeout);
+                if let Phase::Ending(e) = &mut self.services[i].s.phase
+                    && e.kill_at.is_none()
+                {
+                    e.kill_at = kill_at;
                 }
                 if main.exited || self.spec(i).hooks.pre_stop.is_none() {
                     self.take_step(i, 0, now);
@@ -130,11 +148,71 @@ impl Supervisor {
             }
         };
         let step = u32::try_from(number + 1).unwrap_or(u32::MAX);
+        self.step_over(i, StepOutcome::NotEnough, now);
+        self.note_step(i, &action, now);
         self.tell(now, Some(i), Some(main.run), EventKind::StopStepTaken { step, action });
         if let Phase::Ending(e) = &mut self.services[i].s.phase {
             e.stage = stage;
         }
         self.touch(i);
+    }
+
+    /// Remembers a step that is being taken.
+    fn note_step(&mut self, i: usize, action: &str, now: Now) {
+        let s = &mut self.services[i].s;
+        if let Phase::Ending(e) = &mut s.phase {
+            e.step_at = now.mono;
+        }
+        let record = s.last_stop.get_or_insert_with(Box::default);
+        record.at = now.wall;
+        let (outcome, took) = (StepOutcome::NotEnough, Duration::ZERO);
+        record.steps.push(StepRecord { action: action.into(), outcome, took });
+    }
+
+    /// What became of the step that was being taken, if one was.
+    fn step_over(&mut self, i: usize, outcome: StepOutcome, now: Now) {
+        let s = &mut self.services[i].s;
+        let Phase::Ending(Ending { stage: Stage::Step { .. } | Stage::Killed { .. }, step_at, .. }) =
+            &s.phase
+        else {
+            return;
+        };
+        let (took, record) = (now.mono.since(*step_at), s.last_stop.as_mut());
+        let Some(record) = record else { return };
+        record.at = now.wall;
+        if let Some(step) = record.steps.last_mut()
+            && step.outcome == StepOutcome::NotEnough
+        {
+            (step.outcome, step.took) = (outcome, took);
+        }
+    }
+
+    /// Nothing of the tree is left.
+    pub(crate) fn step_worked(&mut self, i: usize, now: Now) {
+        // What ended by itself and only left something behind was led down no ladder.
+        if matches!(&self.services[i].s.phase, Phase::Ending(Ending { cause: Cause::Exit(_), .. })) {
+            return;
+        }
+        self.step_over(i, StepOutcome::Worked, now);
+    }
+
+    /// A step reached nobody: waiting would be for nothing.
+    pub(crate) fn on_signal_failed(&mut self, now: Now, run: RunId, signal: i32, reason: String) {
+        let Some(i) = self.runs.get(&run).copied() else { return };
+        let Phase::Ending(Ending { main: Some(main), stage: Stage::Step { index, .. }, .. }) =
+            &self.services[i].s.phase
+        else {
+            return;
+        };
+        let (index, of_main) = (*index, main.run == run);
+        let present = self.spec(i).stop.get(index).map(|step| &step.action);
+        if !of_main || present != Some(&StopAction::Signal(signal)) {
+            return;
+        }
+        self.step_over(i, StepOutcome::Failed(reason.clone()), now);
+        let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        self.tell(now, Some(i), Some(run), EventKind::StopStepFailed { step, reason });
+        self.take_step(i, index + 1, now);
     }
 
     /// The main process is gone and has left others behind, whom a signal to it alone has not reached: a shell's child, a
@@ -161,10 +239,25 @@ impl Supervisor {
                 let words = "it said that it is stopping, and did not end".into();
                 self.begin_stop(i, Cause::Failed(words), now);
             }
-            Phase::Ending(Ending { stage: Stage::Step { until, .. }, .. }) if slept_over(*until, now) => {
+            Phase::Ending(Ending { stage: Stage::Step { until, .. }, kill_at, .. })
+                if slept_over(*until, now) =>
+            {
                 *until = now.mono + GRACE;
+                *kill_at = kill_at.map(|at| at.max(*until));
                 self.touch(i);
             }
+            Phase::Ending(Ending { kill_at: Some(at), stage, .. }) if *at <= now.mono => match stage {
+                Stage::PreStop | Stage::Step { .. } => {
+                    let last = self.spec(i).stop.len();
+                    self.cancel_hook(i, HookEnd::Cancelled, now);
+                    self.take_step(i, last, now);
+                }
+                Stage::AwaitSpawn
+                | Stage::AfterDependents
+                | Stage::Killed { .. }
+                | Stage::Hooks
+                | Stage::PostStop => {}
+            },
             Phase::Ending(Ending { stage: Stage::Step { index, .. }, .. }) => {
                 let next = *index + 1;
                 self.take_step(i, next, now);

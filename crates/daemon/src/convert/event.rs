@@ -10,7 +10,7 @@ use keepwell_sdk::wire;
 use super::{class, exit_text, millis, numbers, role, state_words, time};
 
 /// Every kind of event and what it tells; docs/api.md is held to this list by a test.
-pub const KINDS: [(&str, &str); 22] = [
+pub const KINDS: [(&str, &str); 23] = [
     ("state_changed", "a service's state changed: `from`, `state`, `reason`"),
     ("started", "a process was started: `pid`, `role`"),
     ("spawn_failed", "a process could not be started: `exit.text`, `role`"),
@@ -22,6 +22,7 @@ pub const KINDS: [(&str, &str); 22] = [
     ("crash_looped", "too many restarts"),
     ("gave_up", "no further attempt by itself"),
     ("stop_step_taken", "a step of the stop ladder was taken"),
+    ("stop_step_failed", "it reached nobody (`reason`); the next one follows at once"),
     ("leftovers_killed", "what a service left behind is being ended"),
     ("stop_stuck", "a tree does not die; the kill is repeated"),
     ("hook_failed", "a hook failed: `role`"),
@@ -65,6 +66,7 @@ fn kind_name(kind: &EventKind) -> &'static str {
         EventKind::CrashLooped { .. } => "crash_looped",
         EventKind::GaveUp { .. } => "gave_up",
         EventKind::StopStepTaken { .. } => "stop_step_taken",
+        EventKind::StopStepFailed { .. } => "stop_step_failed",
         EventKind::LeftoversKilled => "leftovers_killed",
         EventKind::StopStuck { .. } => "stop_stuck",
         EventKind::HookFailed { .. } => "hook_failed",
@@ -111,6 +113,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::Ready { .. }
         | EventKind::RestartScheduled { .. }
         | EventKind::StopStepTaken { .. }
+        | EventKind::StopStepFailed { .. }
         | EventKind::LeftoversKilled
         | EventKind::Commanded { .. }
         | EventKind::ConfigApplied { .. }
@@ -168,6 +171,7 @@ fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
             out.role = Some(role(*r).to_owned());
             out.reason = Some(reason.clone());
         }
+        EventKind::StopStepFailed { reason, .. } => out.reason = Some(reason.clone()),
         EventKind::GaveUp { reason } | EventKind::GuardianStopping { reason } => {
             out.reason = Some(reason.clone())
         }
@@ -214,6 +218,9 @@ fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
         EventKind::CrashLooped { evidence } => with_reason(format!("{who} is crash-looping"), evidence),
         EventKind::GaveUp { reason } => with_reason(format!("{who} gave up"), reason),
         EventKind::StopStepTaken { step, action } => format!("{who}: stop step {step}: {action}"),
+        EventKind::StopStepFailed { step, reason } => {
+            with_reason(format!("{who}: stop step {step} reached nobody"), reason)
+        }
         EventKind::LeftoversKilled => format!("{who}: the processes that it left behind are being ended"),
         EventKind::StopStuck { waited } => {
             format!("{who} still has processes {} after the kill; it is repeated", Human(*waited))

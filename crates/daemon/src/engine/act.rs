@@ -1,7 +1,7 @@
 //! Carries out the core's effects. Nothing here waits: what takes time comes back as a report or a message.
 
 use keepwell_anchor::protocol::{Exited, Freeze, Request, Signal, Spawn, SpawnFailed};
-use keepwell_core::event::{ExitStatus, SpawnError, SpawnErrorKind};
+use keepwell_core::event::{ExitStatus, Level, SpawnError, SpawnErrorKind};
 use keepwell_core::spec::To;
 use keepwell_core::{Effect, Input, Now, Outcome, ProbeId, Role, RunId, ServiceId, Wall};
 
@@ -187,7 +187,14 @@ impl Engine {
             return;
         }
         self.run_ended(run);
-        if let Some(live) = self.runs.remove(&run)
+        let live = self.runs.remove(&run);
+        // Where nobody is killed for memory, a program that got none ended in its own way; that it got none is all there is.
+        if report.status.out_of_memory && report.status.code.is_some() {
+            let service = live.as_ref().map(|live| live.service.clone());
+            let text = "its processes ran into `limits.memory` before this one ended".to_owned();
+            self.tell(now, service, Level::Warn, text);
+        }
+        if let Some(live) = live
             && live.role == Role::Main
         {
             self.slots.set_main_pid(&live.service, None);

@@ -1,5 +1,6 @@
 //! Answers what the other threads ask and tell.
 
+use keepwell_anchor::protocol::{Measure, Measured, Request};
 use keepwell_core::event::Level;
 use keepwell_core::supervisor::ServiceStatus;
 use keepwell_core::{By, Command, Input, Now, Record, RunId};
@@ -9,7 +10,10 @@ use super::{Engine, reload};
 use crate::convert;
 use crate::log::LogNews;
 use crate::message::{Message, Reply};
-use crate::meter::{Look, Question};
+use crate::meter::{Look, Question, WAITING};
+
+/// From this version on an anchor can be asked what is in a tree.
+const MEASURES: u32 = 2;
 
 impl Engine {
     pub(super) fn answer(&mut self, now: Now, message: Message) {
@@ -114,16 +118,41 @@ impl Engine {
         drop(reply.send(Ok(answer)));
     }
 
-    fn services(&self, now: Now, names: &[String], usage: bool, reply: Reply<Vec<wire::Status>>) {
+    fn services(&mut self, now: Now, names: &[String], usage: bool, reply: Reply<Vec<wire::Status>>) {
         let (lines, looks) = match self.states(now, names) {
             Ok(found) => found,
             Err(problem) => return drop(reply.send(Err(problem))),
         };
-        if usage {
-            self.meter.answer(Question { lines, looks, all: names.is_empty(), reply });
-        } else {
-            drop(reply.send(Ok(lines)));
+        if !usage {
+            return drop(reply.send(Ok(lines)));
         }
+        let question = Question { lines, looks, all: names.is_empty(), reply };
+        if self.trees.asks_anchor() && self.welcome.version >= MEASURES {
+            self.ask_anchor(question);
+        } else {
+            self.meter.answer(question);
+        }
+    }
+
+    /// Trees that are the anchor's jobs are looked into by it; the meter goes on with what it answers.
+    fn ask_anchor(&mut self, question: Question) {
+        if self.measuring.len() >= WAITING {
+            // As the meter does: the states are what matters.
+            return drop(question.reply.send(Ok(question.lines)));
+        }
+        let slots = question.looks.iter().flatten().map(|look| look.slot).collect();
+        let number = self.next_question;
+        self.next_question += 1;
+        self.measuring.insert(number, question);
+        self.link.send(&Request::Measure(Measure { question: number, slots }), &[]);
+    }
+
+    pub(super) fn measured(&mut self, measured: Measured) {
+        let Some(mut question) = self.measuring.remove(&measured.question) else { return };
+        for (look, members) in question.looks.iter_mut().flatten().zip(measured.trees) {
+            look.members = Some(members);
+        }
+        self.meter.answer(question);
     }
 
     fn states(

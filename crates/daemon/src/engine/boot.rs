@@ -124,7 +124,9 @@ fn inherit(link: &mut Link) -> Result<Inheritance, BootError> {
                 | Report::TreeEmpty(_)
                 | Report::StopRequested(_)
                 | Report::Drained(_)
-                | Report::Ping(_)) => all.news.push(news),
+                | Report::Ping(_)
+                | Report::SignalFailed(_)
+                | Report::Measured(_)) => all.news.push(news),
             }
         }
     }
@@ -154,7 +156,12 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let env = std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
         .collect();
-    let context = Context { base: options.base.clone(), state_dir: options.state_dir.clone(), env };
+    let context = Context {
+        base: options.base.clone(),
+        state_dir: options.state_dir.clone(),
+        env,
+        system: keepwell_os::SYSTEM,
+    };
     let first = !left.values.contains_key(CONFIG_KEY);
     let (mut loaded, accepted, started) = match configuration(&options, &context, &left, now) {
         Ok(c) => c,
@@ -224,6 +231,8 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let mut engine = Engine {
         meter: crate::meter::Meter::start(Arc::clone(&trees)).map_err(BootError::Waiter)?,
         trees,
+        measuring: BTreeMap::new(),
+        next_question: 1,
         prober: crate::probe::Prober::new(runtime.clone(), handle.clone()),
         notify: crate::notify::NotifyHub::new(runtime, handle.clone()),
         guardian: left.welcome.guardian.clone(),

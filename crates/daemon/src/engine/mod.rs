@@ -32,7 +32,7 @@ use tokio::sync::broadcast;
 use crate::convert;
 use crate::log::LogHub;
 use crate::message::{EngineHandle, Message, Reply};
-use crate::meter::Meter;
+use crate::meter::{Meter, Question};
 use crate::notify::NotifyHub;
 use crate::options::Options;
 use crate::probe::Prober;
@@ -96,6 +96,9 @@ pub struct Engine {
     trees: Arc<TreeRoot>,
     /// Reads what services use, for those who ask.
     meter: Meter,
+    /// Questions for the meter that wait for what the anchor says of trees that only it can look into.
+    measuring: BTreeMap<u64, Question>,
+    next_question: u64,
     runs: BTreeMap<RunId, LiveRun>,
     exec_probes: BTreeMap<RunId, ExecProbe>,
     file_watch: FileWatch,
@@ -248,6 +251,11 @@ impl Engine {
                 self.run_ended(RunId(r.run));
                 self.supervisor.handle(now, Input::TreeEmpty { run: RunId(r.run) });
             }
+            Report::SignalFailed(r) => {
+                self.seen(r.seq);
+                let (run, signal, reason) = (RunId(r.run), r.signal, r.reason);
+                self.supervisor.handle(now, Input::SignalFailed { run, signal, reason });
+            }
             Report::StopRequested(r) => {
                 self.seen(r.seq);
                 self.stop_requested(now, &r.why);
@@ -257,6 +265,7 @@ impl Engine {
                 self.log.prepend(r.slot, r.stream, r.bytes, r.dropped);
             }
             Report::Ping(seq) => self.seen(seq),
+            Report::Measured(measured) => self.measured(measured),
             // The boot has read these; a second time they say nothing new.
             Report::Welcome(_)
             | Report::Value(_)

@@ -85,7 +85,8 @@ impl Slots {
         self.root.containment().clone_into(&mut line.containment);
         let slot = self.by_id.get(id)?;
         line.limits = slot.tree.limits().to_vec();
-        slot.main_pid.map(|main_pid| Look { tree: Arc::clone(&slot.tree), main_pid })
+        let (tree, number) = (&slot.tree, slot.number);
+        slot.main_pid.map(|main_pid| Look { tree: Arc::clone(tree), main_pid, slot: number, members: None })
     }
 
     pub(super) fn mechanisms(&self) -> Vec<String> {

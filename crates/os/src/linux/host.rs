@@ -19,7 +19,7 @@ use super::tree::{Cgroup, Fresh, TreeWatch, WatchId};
 use super::voice::Voice;
 use super::wait::{Interest, Waiter, Wake};
 use super::{limits, memory, notify, stop};
-use crate::host::{Child, Host, HostEvent, TreeRef};
+use crate::host::{Child, Host, HostEvent, Place, TreeRef};
 use crate::types::{ProcessStatus, SpawnRequest};
 
 /// Tokens above the caller's.
@@ -267,9 +267,9 @@ impl Host for LinuxHost {
         &mut self,
         request: &SpawnRequest,
         stdio: Stdio<'_>,
-        tree: Option<BorrowedHandle<'_>>,
+        place: Place<'_>,
     ) -> Result<Child, SpawnFailure> {
-        let started = self.start(request, stdio, tree)?;
+        let started = self.start(request, stdio, place.tree)?;
         let pid = started.pid();
         self.known.insert(pid);
         let loaded = match started {
@@ -357,7 +357,11 @@ impl Host for LinuxHost {
         }
     }
 
-    fn ended_for_memory(&mut self, slot: u32, tree: Option<BorrowedHandle<'_>>, join: &[Vec<u8>]) -> bool {
+    fn ended_for_memory(&mut self, place: Place<'_>, status: ProcessStatus, join: &[Vec<u8>]) -> bool {
+        if status.signal != Some(stop::KILL) {
+            return false;
+        }
+        let Place { slot, tree } = place;
         let unified = tree.and_then(|dir| Cgroup::new(dir, self.faults).oom_kills());
         let v1 = || join.iter().find_map(|file| oom_kills_in(&v1_events(file)?));
         let (count, seen) = match unified.or_else(v1) {
@@ -370,12 +374,12 @@ impl Host for LinuxHost {
         std::mem::replace(seen, count) < count
     }
 
-    fn forget(&mut self, slot: u32, tree: Option<BorrowedHandle<'_>>) {
-        if let Some(dir) = tree {
+    fn forget(&mut self, place: Place<'_>) {
+        if let Some(dir) = place.tree {
             self.fresh.forget(dir);
         }
-        self.oom_seen.remove(&slot);
-        self.unwatch_tree(slot);
+        self.oom_seen.remove(&place.slot);
+        self.unwatch_tree(place.slot);
     }
 
     fn watch_process(&mut self, pid: u32) -> bool {

@@ -24,6 +24,10 @@ pub mod wait;
 pub mod watch;
 
 pub use errors::is_shortage;
+
+/// What kind of host this is.
+pub const SYSTEM: keepwell_core::spec::System = keepwell_core::spec::System::Unix;
+
 pub use host::LinuxHost as SystemHost;
 #[cfg(feature = "fake")]
 pub(crate) use host::waiting_connection;

@@ -1,29 +1,33 @@
 //! The host of the anchor: it holds the handles of all processes that it starts, and the jobs that they live in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::windows::io::OwnedHandle;
 
 use keepwell_core::Mono;
+use keepwell_core::spec::CLOSE;
 
-use self::process::{Process, exit_code, suspend, terminate};
+use self::process::{Process, exit_code, is_alive, suspend, terminate};
+use self::slots::Slots;
 use super::ipc::{AsHandle, BorrowedHandle};
 use super::signals;
 use super::spawn::{Faults, Helper, SpawnFailure, Spawner, Started, Stdio, Step};
-use super::tree::job::{Job, Message};
+use super::tree::job::Message;
 use super::voice::Voice;
 use super::wait::{Interest, Posted, Waiter, Wake};
 use super::{clock, memory, stop};
-use crate::host::{Child, Host, HostEvent, TreeRef};
-use crate::types::{ProcessStatus, SpawnRequest};
+use crate::host::{Child, Host, HostEvent, Place, TreeRef};
+use crate::types::{Members, ProcessStatus, SpawnRequest};
 
 mod process;
+mod slots;
 
 /// Tokens above the caller's.
 const PROCESSES: u64 = 1 << 40;
 const FOREIGN: u64 = 2 << 40;
+const SENDERS: u64 = 3 << 40;
 const KIND: u64 = !((1 << 40) - 1);
-/// Keys of what is posted: jobs have the number of their main process, which is never odd or zero.
+/// Key of what the console posts; those of jobs are even.
 const CONSOLE: usize = 1;
 /// The exit code of what we end, as a shell says it of KILL.
 const KILLED: u32 = 137;
@@ -39,21 +43,20 @@ pub struct WindowsHost {
     voice: Voice,
     /// Live children, by number. Their handles keep the numbers from being given to others.
     processes: BTreeMap<u32, Process>,
-    /// Trees whose main process may have ended, by its number.
-    trees: BTreeMap<u32, Tree>,
-    /// Numbers of main processes by slot.
-    watched: BTreeMap<u32, u32>,
+    slots: Slots,
     foreign: BTreeMap<u32, OwnedHandle>,
-    last_job: usize,
+    /// Processes that send events for us, by their numbers.
+    senders: BTreeMap<u32, Sender>,
+    /// Found out between two waits.
+    untold: Vec<HostEvent>,
 }
 
 #[derive(Debug)]
-struct Tree {
-    job: Job,
-    key: usize,
-    /// Keeps the number of the main process its own for as long as the tree is there.
-    _main: OwnedHandle,
-    hit_memory: bool,
+struct Sender {
+    handle: OwnedHandle,
+    /// To whom: a child, or the main process that a tree had.
+    to: u32,
+    signal: i32,
 }
 
 impl WindowsHost {
@@ -70,10 +73,10 @@ impl WindowsHost {
             spawner: Spawner::new()?,
             voice: Voice::new(),
             processes: BTreeMap::new(),
-            trees: BTreeMap::new(),
-            watched: BTreeMap::new(),
+            slots: Slots::default(),
             foreign: BTreeMap::new(),
-            last_job: 0,
+            senders: BTreeMap::new(),
+            untold: Vec::new(),
         })
     }
 
@@ -95,7 +98,7 @@ impl WindowsHost {
         let _ = self.waiter.remove(process.handle.as_handle());
         let status = status(exit_code(&process.handle), process.asked);
         events.push(HostEvent::Exited { pid, status, at: clock::mono() });
-        self.forget_tree(pid);
+        self.slots.tidy(pid);
     }
 
     fn take_posted(&mut self, posted: Posted, events: &mut Vec<HostEvent>) {
@@ -103,36 +106,55 @@ impl WindowsHost {
             events.push(HostEvent::Stop { signal: signals::signal(posted.number) });
             return;
         }
-        let Some((main, tree)) = self.trees.iter_mut().find(|(_, t)| t.key == posted.key) else { return };
-        let main = *main;
-        match Message::of(posted.number) {
-            Message::Empty => {
-                let slots = self.watched.iter().filter(|(_, watched)| **watched == main);
-                events.extend(slots.map(|(slot, _)| HostEvent::TreeChanged { slot: *slot }));
-                self.forget_tree(main);
-            }
-            Message::Memory => tree.hit_memory = true,
-            Message::Other => {}
+        let (changed, emptied) = self.slots.heard(posted.key, Message::of(posted.number));
+        events.extend(changed.map(|slot| HostEvent::TreeChanged { slot }));
+        if let Some(run) = emptied.filter(|pid| !self.processes.contains_key(pid)) {
+            self.slots.tidy(run);
         }
     }
 
     /// Asks every process of a tree.
-    fn ask_all(&self, tree: &TreeRef<'_>, signal: i32) {
-        let Some(found) = self.trees.get(&tree.main) else { return };
+    fn ask_all(&mut self, tree: &TreeRef<'_>, signal: i32) {
+        let to_windows = signal == CLOSE || signal == stop::HUP;
         // Most trees share one console, and an event reaches all that are attached to it.
-        if self.processes.contains_key(&tree.main) {
-            let _ = stop::send(tree.main, signal);
-            return;
+        if self.processes.contains_key(&tree.main) && !to_windows {
+            return self.send(tree.main, &[tree.main], signal);
         }
-        for pid in found.job.pids() {
-            let _ = stop::send(pid, signal);
+        let pids = self.slots.pids_of(tree);
+        self.send(tree.main, &pids, signal);
+    }
+
+    /// Has somebody send an event, and waits for how that went.
+    fn send(&mut self, to: u32, pids: &[u32], signal: i32) {
+        let sent = stop::send(pids, signal).and_then(|(sender, handle)| {
+            self.waiter.add(handle.as_handle(), SENDERS | u64::from(sender), Interest::Read)?;
+            self.senders.insert(sender, Sender { handle, to, signal });
+            Ok(())
+        });
+        if let Err(e) = sent {
+            let reason = format!("the process that was to send it could not be started: {e}");
+            self.untold.push(HostEvent::SignalFailed { pid: to, signal, reason });
         }
     }
 
-    /// Forgets a tree of which nothing is left.
-    fn forget_tree(&mut self, main: u32) {
-        if !self.processes.contains_key(&main) && self.trees.get(&main).is_none_or(|t| t.job.active() == 0) {
-            self.trees.remove(&main);
+    /// Who sent an event has ended.
+    fn sent(&mut self, sender: u32, events: &mut Vec<HostEvent>) {
+        let Some(Sender { handle, to, signal }) = self.senders.remove(&sender) else { return };
+        let _ = self.waiter.remove(handle.as_handle());
+        // Whoever is gone needed no asking.
+        let gone = self.processes.get(&to).is_none_or(|p| !is_alive(&p.handle))
+            && self.slots.run(to).is_none_or(|job| job.active() == 0);
+        if let Some(why) = stop::refusal(exit_code(&handle)).filter(|_| !gone) {
+            events.push(HostEvent::SignalFailed { pid: to, signal, reason: why.to_owned() });
+        }
+    }
+
+    /// What ends these processes now is a kill of ours.
+    fn killing(&mut self, pids: &[u32]) {
+        for pid in pids {
+            if let Some(process) = self.processes.get_mut(pid) {
+                process.asked = Some(stop::KILL);
+            }
         }
     }
 }
@@ -150,16 +172,16 @@ impl Host for WindowsHost {
         &mut self,
         request: &SpawnRequest,
         stdio: Stdio<'_>,
-        _: Option<BorrowedHandle<'_>>,
+        place: Place<'_>,
     ) -> Result<Child, SpawnFailure> {
         let failed = |e: io::Error| SpawnFailure { step: Step::Job, errno: e.raw_os_error().unwrap_or(0) };
-        self.last_job += 2;
-        let key = self.last_job;
-        let job = Job::new(self.waiter.port(), key, &request.tree_limits).map_err(failed)?;
-        let started = self.spawner.spawn(request, stdio, &job)?;
-        let main = started.process.try_clone().map_err(failed)?;
+        let cradle =
+            self.slots.cradle(place.slot, &request.tree_limits, self.waiter.port()).map_err(failed)?;
+        let jobs: Vec<_> = self.slots.job(place.slot).into_iter().chain([cradle.job()]).collect();
+        let started = self.spawner.spawn(request, stdio, &jobs)?;
+        let leader = started.process.try_clone().map_err(failed)?;
         let pid = self.keep(started);
-        self.trees.insert(pid, Tree { job, key, _main: main, hit_memory: false });
+        self.slots.born(cradle, pid, leader);
         Ok(Child { pid, loaded: true })
     }
 
@@ -174,29 +196,22 @@ impl Host for WindowsHost {
         if signal == stop::KILL {
             terminate(&process.handle, KILLED);
         } else {
-            let _ = stop::send(pid, signal);
+            self.send(pid, &[pid], signal);
         }
     }
 
     fn signal_group(&mut self, pid: u32, signal: i32) {
-        match self.trees.get(&pid) {
-            Some(tree) if signal == stop::KILL => {
-                if let Some(process) = self.processes.get_mut(&pid) {
-                    process.asked = Some(signal);
-                }
-                tree.job.terminate(KILLED);
+        match self.slots.run(pid) {
+            Some(job) if signal == stop::KILL => {
+                job.terminate(KILLED);
+                self.killing(&[pid]);
             }
             _ => self.signal(pid, signal),
         }
     }
 
     fn tree_is_empty(&mut self, tree: &TreeRef<'_>) -> bool {
-        let Some(found) = self.trees.get(&tree.main) else { return true };
-        let empty = found.job.active() == 0;
-        if empty {
-            self.forget_tree(tree.main);
-        }
-        empty
+        self.slots.is_empty(tree)
     }
 
     fn signal_tree(&mut self, tree: &TreeRef<'_>, signal: i32) {
@@ -211,33 +226,43 @@ impl Host for WindowsHost {
     }
 
     fn kill_tree(&mut self, tree: &TreeRef<'_>) {
-        self.signal_group(tree.main, stop::KILL);
+        let Some(job) = self.slots.job(tree.slot) else { return };
+        let pids = job.pids();
+        job.terminate(KILLED);
+        self.killing(&pids);
     }
 
     fn freeze_tree(&mut self, tree: &TreeRef<'_>, on: bool) {
-        let pids: BTreeSet<u32> = self.trees.get(&tree.main).into_iter().flat_map(|t| t.job.pids()).collect();
-        for pid in pids {
+        for pid in self.slots.pids(tree.slot) {
             suspend(pid, on);
         }
     }
 
-    fn watch_tree(&mut self, slot: u32, tree: &TreeRef<'_>) {
-        self.watched.insert(slot, tree.main);
+    fn watch_tree(&mut self, slot: u32, _: &TreeRef<'_>) {
+        self.slots.watch(slot, true);
     }
 
     fn unwatch_tree(&mut self, slot: u32) {
-        if let Some(main) = self.watched.remove(&slot) {
-            self.forget_tree(main);
+        self.slots.watch(slot, false);
+    }
+
+    fn ended_for_memory(&mut self, place: Place<'_>, status: ProcessStatus, _: &[Vec<u8>]) -> bool {
+        // Here nobody is killed for memory: what asks for more gets none, and ends as it likes.
+        status.code != Some(0) && self.slots.take_hit_memory(place.slot)
+    }
+
+    fn members(&mut self, slot: u32) -> Members {
+        self.slots.members(slot)
+    }
+
+    fn forget(&mut self, place: Place<'_>) {
+        if let Some(job) = self.slots.job(place.slot) {
+            let pids = job.pids();
+            // Also what no close of a handle would tell apart from an end of its own.
+            job.terminate(KILLED);
+            self.killing(&pids);
         }
-    }
-
-    fn ended_for_memory(&mut self, slot: u32, _: Option<BorrowedHandle<'_>>, _: &[Vec<u8>]) -> bool {
-        let main = self.watched.get(&slot);
-        main.and_then(|main| self.trees.get_mut(main)).is_some_and(|t| std::mem::take(&mut t.hit_memory))
-    }
-
-    fn forget(&mut self, slot: u32, _: Option<BorrowedHandle<'_>>) {
-        self.unwatch_tree(slot);
+        self.slots.forget(place.slot);
     }
 
     fn watch_process(&mut self, pid: u32) -> bool {
@@ -274,6 +299,8 @@ impl Host for WindowsHost {
 
     fn wait(&mut self, deadline: Option<Mono>, events: &mut Vec<HostEvent>) -> io::Result<()> {
         events.clear();
+        events.append(&mut self.untold);
+        let deadline = if events.is_empty() { deadline } else { Some(Mono(0)) };
         let mut wakes = std::mem::take(&mut self.wakes);
         let waited = self.waiter.wait(deadline, &mut wakes);
         for wake in &wakes {
@@ -282,6 +309,7 @@ impl Host for WindowsHost {
             match token & KIND {
                 0 => events.push(HostEvent::Ready { token, readable, writable }),
                 PROCESSES => self.reap(pid, events),
+                SENDERS => self.sent(pid, events),
                 _ => {
                     self.unwatch_process(pid);
                     events.push(HostEvent::Gone { pid });

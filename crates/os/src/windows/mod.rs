@@ -26,6 +26,10 @@ pub mod wait;
 pub mod watch;
 
 pub use errors::is_shortage;
+
+/// What kind of host this is.
+pub const SYSTEM: keepwell_core::spec::System = keepwell_core::spec::System::Windows;
+
 pub use host::WindowsHost as SystemHost;
 #[cfg(feature = "fake")]
 pub(crate) use host::waiting_connection;

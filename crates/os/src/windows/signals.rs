@@ -34,7 +34,7 @@ pub(crate) fn signal(event: u32) -> i32 {
     match event {
         CTRL_C_EVENT => stop::INT,
         CTRL_BREAK_EVENT => stop::BREAK,
-        CTRL_CLOSE_EVENT => stop::CLOSE,
+        CTRL_CLOSE_EVENT => stop::HUP,
         // A logoff or a shutdown.
         _ => stop::TERM,
     }

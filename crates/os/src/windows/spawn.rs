@@ -1,4 +1,4 @@
-//! Starts processes, each born in a job, with a hidden console of its own and nothing inherited but what it is given. It
+//! Starts processes, each born in its jobs, with a hidden console of its own and nothing inherited but what it is given. It
 //! never waits for them and never chooses what to start.
 #![expect(unsafe_code, reason = "CreateProcess with attributes has no safe form in the standard library")]
 
@@ -85,12 +85,12 @@ impl Spawner {
         Ok(Spawner { null: File::options().read(true).write(true).open("NUL")? })
     }
 
-    /// Starts a process in a job, with stdin from nowhere.
+    /// Starts a process in these jobs, each inside the one before it, with stdin from nowhere.
     pub(crate) fn spawn(
         &self,
         request: &SpawnRequest,
         stdio: Stdio<'_>,
-        job: &Job,
+        jobs: &[&Job],
     ) -> Result<Started, SpawnFailure> {
         let refuse = |step, number: u32| SpawnFailure { step, errno: number.cast_signed() };
         if request.identity.is_some() {
@@ -109,7 +109,7 @@ impl Spawner {
             stdin: self.null.as_raw_handle(),
             stdout: stdio.stdout.raw(),
             stderr: stdio.stderr.raw(),
-            job: Some(job),
+            jobs,
             flags: CREATE_NO_WINDOW | priority(request.nice),
         })
     }
@@ -134,7 +134,7 @@ impl Spawner {
             stdin,
             stdout,
             stderr,
-            job: None,
+            jobs: &[],
             flags,
         })
     }
@@ -144,9 +144,8 @@ impl Spawner {
         let inherit = |handle| sys::duplicate(handle, true).map_err(files);
         let (stdin, stdout, stderr) = (inherit(plan.stdin)?, inherit(plan.stdout)?, inherit(plan.stderr)?);
         let handles = [stdin.as_raw_handle(), stdout.as_raw_handle(), stderr.as_raw_handle()];
-        let jobs = plan.job.map(|job| [job.raw()]);
-        let attributes =
-            Attributes::new(&handles, jobs.as_ref().map_or(&[], |j| j.as_slice())).map_err(files)?;
+        let jobs: Vec<HANDLE> = plan.jobs.iter().map(|job| job.raw()).collect();
+        let attributes = Attributes::new(&handles, &jobs).map_err(files)?;
         let mut startup = STARTUPINFOEXW { lpAttributeList: attributes.raw(), ..STARTUPINFOEXW::default() };
         startup.StartupInfo.cb = size_of::<STARTUPINFOEXW>() as u32;
         startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
@@ -190,7 +189,7 @@ struct Plan<'a> {
     stdin: HANDLE,
     stdout: HANDLE,
     stderr: HANDLE,
-    job: Option<&'a Job>,
+    jobs: &'a [&'a Job],
     flags: PROCESS_CREATION_FLAGS,
 }
 

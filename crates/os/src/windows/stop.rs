@@ -5,16 +5,19 @@
 //! short-lived process of our own, which leaves its console, attaches itself to the child's, and sends it there.
 #![expect(unsafe_code, reason = "consoles and windows have no safe form in the standard library")]
 
+use std::collections::BTreeSet;
 use std::io;
+use std::os::windows::io::OwnedHandle;
 use std::os::windows::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::ptr;
 use std::time::{Duration, Instant};
 
+use keepwell_core::spec::{CLOSE, CTRL_BREAK, CTRL_C};
 use windows_sys::Win32::Foundation::{ERROR_INVALID_PARAMETER, HWND, LPARAM};
 use windows_sys::Win32::System::Console::{
     AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent,
-    SetConsoleCtrlHandler,
+    GetConsoleProcessList, SetConsoleCtrlHandler,
 };
 use windows_sys::Win32::System::LibraryLoader::{GetProcAddress, LoadLibraryW};
 use windows_sys::Win32::System::Threading::DETACHED_PROCESS;
@@ -26,21 +29,24 @@ use super::sys::{self, check, wide};
 pub const INT: i32 = 2;
 /// Ctrl+Break, at the console of the process.
 pub const BREAK: i32 = 21;
-/// Asks its windows to close (`WM_CLOSE`).
-pub const CLOSE: i32 = 1;
+/// The console is closed; to another process: asks its windows to close.
+pub const HUP: i32 = 1;
 /// Asks a process to end: Ctrl+C and closing its windows, as it has the one or the other.
 pub const TERM: i32 = 15;
 /// Ends it.
 pub const KILL: i32 = 9;
+const QUIT: i32 = 3;
 
 /// Names as people write them, without `SIG`. What has no meaning here has no name.
-const SIGNALS: [(&str, i32); 7] = [
+const SIGNALS: [(&str, i32); 9] = [
     ("TERM", TERM),
     ("KILL", KILL),
     ("INT", INT),
     ("BREAK", BREAK),
-    ("QUIT", 3),
-    ("HUP", CLOSE),
+    ("QUIT", QUIT),
+    ("HUP", HUP),
+    ("CTRL_C", CTRL_C),
+    ("CTRL_BREAK", CTRL_BREAK),
     ("CLOSE", CLOSE),
 ];
 
@@ -67,30 +73,46 @@ pub fn signal_names() -> impl Iterator<Item = &'static str> {
     SIGNALS.iter().map(|(name, _)| *name)
 }
 
-/// The one argument of the process that sends an event, and the variable that says to whom: its number, and the signal's.
+/// The one argument of the process that sends an event, and the variable that says what and to whom: `2 4711,4712`.
 const WORD: &str = "keepwell_event";
 const VARIABLE: &str = "KEEPWELL_EVENT";
 /// For a console to be there, and how often it is tried.
 const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(10);
-/// Its exit code when it could not.
-const FAILED: i32 = 3;
+/// More than these are not asked at once: their numbers fill half of the longest environment.
+const MOST: usize = 2000;
+/// Its exit codes when nobody was asked.
+const NO_CONSOLE: i32 = 3;
+const NO_WINDOW: i32 = 4;
+const UNKNOWN: i32 = 5;
 
-/// Sends an event to a process that the caller holds open, by a process of its own that nobody waits for.
+/// Sends an event to processes that the caller holds, by a process of its own, whose exit code says how it went.
 ///
 /// # Errors
-/// When the process cannot be started.
-pub(crate) fn send(pid: u32, signal: i32) -> io::Result<()> {
+/// When it cannot be started.
+pub(crate) fn send(pids: &[u32], signal: i32) -> io::Result<(u32, OwnedHandle)> {
     let nobody = Stdio::null;
-    Command::new(std::env::current_exe()?)
+    let pids: Vec<String> = pids.iter().take(MOST).map(u32::to_string).collect();
+    let sender = Command::new(std::env::current_exe()?)
         .arg(WORD)
-        .env(VARIABLE, format!("{pid} {signal}"))
+        .env(VARIABLE, format!("{signal} {}", pids.join(",")))
         .creation_flags(DETACHED_PROCESS)
         .stdin(nobody())
         .stdout(nobody())
         .stderr(nobody())
-        .spawn()
-        .map(drop)
+        .spawn()?;
+    Ok((sender.id(), OwnedHandle::from(sender)))
+}
+
+/// Why nobody was asked, by the sender's exit code; `None`: somebody was.
+pub(crate) fn refusal(code: u32) -> Option<&'static str> {
+    match code.cast_signed() {
+        0 => None,
+        NO_CONSOLE => Some("it has no console that could be reached"),
+        NO_WINDOW => Some("it has no window"),
+        UNKNOWN => Some("there is no such signal on Windows"),
+        _ => Some("the process that was to send it failed"),
+    }
 }
 
 /// If this process was started to send an event, sends it and gives the exit code. To be asked first of all by every
@@ -102,33 +124,47 @@ pub fn run_as_sender() -> Option<i32> {
         return None;
     }
     let task = std::env::var(VARIABLE).ok()?;
-    let (pid, signal) = task.split_once(' ')?;
-    let (pid, signal) = (pid.parse().ok()?, signal.parse().ok()?);
-    Some(if send_here(pid, signal).is_ok() { 0 } else { FAILED })
+    let (signal, pids) = task.split_once(' ')?;
+    let pids: Vec<u32> = pids.split(',').filter_map(|pid| pid.parse().ok()).collect();
+    Some(send_here(&pids, signal.parse().ok()?))
 }
 
-fn send_here(pid: u32, signal: i32) -> io::Result<()> {
+fn send_here(pids: &[u32], signal: i32) -> i32 {
+    let code = |reached: bool, otherwise| if reached { 0 } else { otherwise };
     match signal {
-        INT => event(pid, CTRL_C_EVENT),
-        BREAK | 3 => event(pid, CTRL_BREAK_EVENT),
-        CLOSE => close_windows(pid),
+        INT | CTRL_C => code(event(pids, CTRL_C_EVENT), NO_CONSOLE),
+        BREAK | QUIT | CTRL_BREAK => code(event(pids, CTRL_BREAK_EVENT), NO_CONSOLE),
+        HUP | CLOSE => code(close_windows(pids).is_ok(), NO_WINDOW),
         TERM => {
-            let (closed, sent) = (close_windows(pid), event(pid, CTRL_C_EVENT));
-            closed.or(sent)
+            let (closed, sent) = (close_windows(pids).is_ok(), event(pids, CTRL_C_EVENT));
+            code(closed || sent, NO_CONSOLE)
         }
-        _ => Err(sys::error(ERROR_INVALID_PARAMETER)),
+        _ => UNKNOWN,
     }
 }
 
-fn event(pid: u32, event: u32) -> io::Result<()> {
-    // SAFETY: no pointers. Without a console of its own this process may attach itself to another's; it ignores what it
-    // sends, because it is sent to all that are attached.
-    unsafe {
-        FreeConsole();
-        attach(pid)?;
-        SetConsoleCtrlHandler(None, 1);
-        check(GenerateConsoleCtrlEvent(event, 0))
+/// Sends it at each console that one of these processes has, once. Whether there was one.
+fn event(pids: &[u32], event: u32) -> bool {
+    let (mut asked, mut reached) = (BTreeSet::new(), false);
+    for pid in pids {
+        if asked.contains(pid) {
+            continue;
+        }
+        // SAFETY: no pointers. Without a console of its own this process may attach itself to another's; it ignores what
+        // it sends, because it is sent to all that are attached.
+        let sent = unsafe {
+            FreeConsole();
+            attach(*pid).and_then(|()| {
+                SetConsoleCtrlHandler(None, 1);
+                check(GenerateConsoleCtrlEvent(event, 0))
+            })
+        };
+        if sent.is_ok() {
+            reached = true;
+            asked.extend(attached());
+        }
     }
+    reached
 }
 
 /// A process that has just been started has its console a moment later.
@@ -137,10 +173,22 @@ fn attach(pid: u32) -> io::Result<()> {
     loop {
         // SAFETY: no pointers.
         match check(unsafe { AttachConsole(pid) }) {
+            // There is no such process any more.
+            Err(e) if sys::is(&e, ERROR_INVALID_PARAMETER) => return Err(e),
             Err(_) if began.elapsed() < PATIENCE => std::thread::sleep(RETRY),
             answer => return answer,
         }
     }
+}
+
+/// The processes that are attached to the console of this one; none where the system does not tell, as under Wine.
+fn attached() -> Vec<u32> {
+    let mut pids = vec![0; MOST];
+    // SAFETY: `pids` has room for that many.
+    let count = unsafe { GetConsoleProcessList(pids.as_mut_ptr(), MOST as u32) } as usize;
+    // A count beyond the room means that nothing was written.
+    pids.truncate(if count <= MOST { count } else { 0 });
+    pids
 }
 
 type EnumWindows = unsafe extern "system" fn(unsafe extern "system" fn(HWND, LPARAM) -> BOOL, LPARAM) -> BOOL;
@@ -149,15 +197,15 @@ type PostMessage = unsafe extern "system" fn(HWND, u32, usize, LPARAM) -> BOOL;
 
 const WM_CLOSE: u32 = 0x10;
 
-struct Search {
-    pid: u32,
+struct Search<'a> {
+    pids: &'a [u32],
     owner: GetWindowThreadProcessId,
     post: PostMessage,
     found: u32,
 }
 
 /// user32 is loaded here and nowhere else: a process that has it is not told of the end of a session by console events.
-fn close_windows(pid: u32) -> io::Result<()> {
+fn close_windows(pids: &[u32]) -> io::Result<()> {
     // SAFETY: the library's name ends with a zero. The three functions have the types that are said.
     let (each, owner, post) = unsafe {
         let library = LoadLibraryW(wide("user32.dll").as_ptr());
@@ -175,7 +223,7 @@ fn close_windows(pid: u32) -> io::Result<()> {
             std::mem::transmute::<unsafe extern "system" fn() -> isize, PostMessage>(find(c"PostMessageW")?),
         )
     };
-    let mut search = Search { pid, owner, post, found: 0 };
+    let mut search = Search { pids, owner, post, found: 0 };
     // SAFETY: `search` lives through the call, which calls `close` with it.
     unsafe { each(close, ptr::from_mut(&mut search).expose_provenance() as LPARAM) };
     if search.found > 0 { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
@@ -184,10 +232,10 @@ fn close_windows(pid: u32) -> io::Result<()> {
 unsafe extern "system" fn close(window: HWND, search: LPARAM) -> BOOL {
     // SAFETY: the parameter is the `Search` that `close_windows` lends; the window is asked about and sent a message.
     unsafe {
-        let search = &mut *ptr::with_exposed_provenance_mut::<Search>(search as usize);
+        let search = &mut *ptr::with_exposed_provenance_mut::<Search<'_>>(search as usize);
         let mut pid = 0;
         (search.owner)(window, &raw mut pid);
-        if pid == search.pid && (search.post)(window, WM_CLOSE, 0, 0) != 0 {
+        if search.pids.contains(&pid) && (search.post)(window, WM_CLOSE, 0, 0) != 0 {
             search.found += 1;
         }
     }
@@ -214,7 +262,12 @@ mod tests {
 
     #[test]
     fn what_has_no_windows_is_told() {
-        assert_eq!(close_windows(std::process::id()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(close_windows(&[std::process::id()]).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(run_as_sender(), None);
+        let me = [std::process::id()];
+        assert_eq!(refusal(send_here(&me, CLOSE).cast_unsigned()), Some("it has no window"));
+        let why = refusal(send_here(&me, 10).cast_unsigned());
+        assert_eq!(why, Some("there is no such signal on Windows"));
+        assert_eq!(refusal(0), None);
     }
 }

@@ -12,14 +12,15 @@ use std::os::windows::io::AsRawHandle;
 use std::path::PathBuf;
 
 use windows_sys::Win32::Foundation::FILETIME;
-use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS_EX};
 use windows_sys::Win32::System::Threading::{
     GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
+use self::job::{Holds, Job};
 use super::ipc::{BorrowedHandle, Handle};
 use super::sys::{check, owned};
-use crate::types::{Rlimit, TreeLimits};
+use crate::types::{Members, Rlimit, TreeLimits};
 
 pub use crate::types::TreeLimits as Limits;
 
@@ -90,13 +91,21 @@ pub struct TreeError {
 
 /// One guardian's trees.
 #[derive(Debug)]
-pub struct TreeRoot;
+pub struct TreeRoot {
+    holds: Holds,
+}
 
 impl TreeRoot {
     /// Never fails: every Windows that keepwell runs on has nested jobs.
     #[must_use]
     pub fn open(_: &str) -> TreeRoot {
-        TreeRoot
+        TreeRoot { holds: Job::holds() }
+    }
+
+    /// What is in a tree is the anchor's to tell: [`TreeRoot::usage`] wants its answer.
+    #[must_use]
+    pub fn asks_anchor(&self) -> bool {
+        true
     }
 
     /// What would say that this guardian's trees are not abandoned: none, since a job ends with its anchor.
@@ -114,7 +123,11 @@ impl TreeRoot {
     /// The same in lines for people.
     #[must_use]
     pub fn mechanisms(&self) -> Vec<String> {
-        vec!["trees: job objects".to_owned(), "limits: job objects".to_owned()]
+        let Holds { memory, cpu, tasks } = self.holds;
+        let all = [("memory", memory), ("cpu", cpu), ("tasks", tasks)];
+        let held: Vec<&str> = all.into_iter().filter(|(_, on)| *on).map(|(word, _)| word).collect();
+        let limits = if held.is_empty() { "none is held".to_owned() } else { held.join(", ") };
+        vec!["trees: job objects".to_owned(), format!("limits: job objects ({limits})")]
     }
 
     /// A service instance's tree.
@@ -140,14 +153,21 @@ impl TreeRoot {
     /// # Errors
     /// Never here.
     pub fn limit(&mut self, tree: &mut TreeDir, limits: &Limits) -> Result<(), TreeError> {
-        tree.limits = *limits;
+        let Holds { memory, cpu, tasks } = self.holds;
+        // What is not held is not asked for, so that it can keep nothing from starting.
+        tree.limits = Limits {
+            memory: limits.memory.filter(|_| memory),
+            cpu_millis: limits.cpu_millis.filter(|_| cpu),
+            tasks: limits.tasks.filter(|_| tasks),
+        };
         let wanted = [
-            ("memory", limits.memory.is_some()),
-            ("cpu", limits.cpu_millis.is_some()),
-            ("tasks", limits.tasks.is_some()),
+            ("memory", limits.memory.is_some(), memory),
+            ("cpu", limits.cpu_millis.is_some(), cpu),
+            ("tasks", limits.tasks.is_some(), tasks),
         ];
-        tree.held =
-            wanted.into_iter().filter(|(_, on)| *on).map(|(word, _)| format!("{word}: job")).collect();
+        let how = |held| if held { "job" } else { "not held (this system's jobs do not limit it)" };
+        let wanted = wanted.into_iter().filter(|(_, on, _)| *on);
+        tree.held = wanted.map(|(word, _, held)| format!("{word}: {}", how(held))).collect();
         Ok(())
     }
 
@@ -157,14 +177,23 @@ impl TreeRoot {
     /// The same for all.
     pub fn close(&self) {}
 
-    /// What a service instance uses: its main process. The rest of its tree is known to the anchor's job alone.
+    /// What a service instance uses, given what the anchor said of its tree: the memory that its processes have for
+    /// themselves, which is what the limit is on.
     #[must_use]
-    pub fn usage(&self, _: &TreeDir, main: Option<u32>) -> Usage {
-        let Some(process) = main.and_then(open) else { return Usage::default() };
-        Usage { memory_bytes: memory(&process), cpu_usec: cpu_usec(&process), processes: None }
+    pub fn usage(&self, _: &TreeDir, main: Option<u32>, members: Option<&Members>) -> Usage {
+        let pids = members.map_or_else(|| main.into_iter().collect(), |m| m.pids.clone());
+        let processes: Vec<Handle> = pids.iter().filter_map(|pid| open(*pid)).collect();
+        let memory = processes.iter().filter_map(memory).reduce(|a, b| a + b);
+        let running = || processes.iter().filter_map(cpu_usec).reduce(|a, b| a + b);
+        Usage {
+            memory_bytes: memory,
+            cpu_usec: members.and_then(|m| m.cpu_usec).or_else(running),
+            processes: members.map(|m| m.pids.len() as u64),
+        }
     }
 
-    /// Whether a process belongs to this instance's tree: the main process does.
+    /// Whether a process belongs to this instance's tree: the main process does. Nobody needs to know more here, since only
+    /// words on a notify socket are judged by it.
     #[must_use]
     pub fn contains(&self, _: &TreeDir, _: u64, main: Option<u32>, pid: u32) -> bool {
         main == Some(pid)
@@ -189,11 +218,14 @@ fn open(pid: u32) -> Option<Handle> {
 }
 
 fn memory(process: &Handle) -> Option<u64> {
-    let mut counters = PROCESS_MEMORY_COUNTERS::default();
+    let mut counters = PROCESS_MEMORY_COUNTERS_EX::default();
     let size = size_of_val(&counters) as u32;
-    // SAFETY: `counters` has the size that is said and is filled by the call.
-    check(unsafe { K32GetProcessMemoryInfo(process.as_raw_handle(), &raw mut counters, size) }).ok()?;
-    Some(counters.WorkingSetSize as u64)
+    // SAFETY: `counters` has the size that is said, which names its form, and is filled by the call.
+    check(unsafe { K32GetProcessMemoryInfo(process.as_raw_handle(), (&raw mut counters).cast(), size) })
+        .ok()?;
+    // Wine does not count what is private.
+    let private = Some(counters.PrivateUsage).filter(|bytes| *bytes > 0);
+    Some(private.unwrap_or(counters.WorkingSetSize) as u64)
 }
 
 fn cpu_usec(process: &Handle) -> Option<u64> {
@@ -203,4 +235,36 @@ fn cpu_usec(process: &Handle) -> Option<u64> {
     check(unsafe { GetProcessTimes(process.as_raw_handle(), begun, ended, kernel, user) }).ok()?;
     let hundreds = |t: &FILETIME| u64::from(t.dwHighDateTime) << 32 | u64::from(t.dwLowDateTime);
     Some((hundreds(kernel) + hundreds(user)) / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_uses_what_its_processes_do() {
+        let root = TreeRoot::open("usage");
+        let (tree, me) = (TreeDir::default(), std::process::id());
+        let alone = root.usage(&tree, Some(me), None);
+        assert!(alone.memory_bytes.is_some_and(|m| m > 64 << 10) && alone.cpu_usec.is_some(), "{alone:?}");
+        let members = Members { pids: vec![me, me], cpu_usec: Some(7) };
+        let both = root.usage(&tree, Some(me), Some(&members));
+        assert_eq!((both.cpu_usec, both.processes), (Some(7), Some(2)));
+        assert!(both.memory_bytes > alone.memory_bytes, "{both:?}");
+        let gone = root.usage(&tree, None, Some(&Members::default()));
+        assert_eq!(gone, Usage { processes: Some(0), ..Usage::default() });
+    }
+
+    #[test]
+    fn what_is_not_held_is_said_and_not_asked_for() {
+        let limits = Limits { memory: Some(1 << 30), cpu_millis: Some(500), tasks: Some(9) };
+        let mut none = TreeRoot { holds: Holds::default() };
+        let tree = none.make("web", &limits).unwrap();
+        assert_eq!(tree.tree_limits(), Limits::default());
+        assert_eq!(tree.limits()[1], "cpu: not held (this system's jobs do not limit it)");
+        let mut all = TreeRoot { holds: Holds { memory: true, cpu: true, tasks: true } };
+        let tree = all.make("web", &limits).unwrap();
+        assert_eq!(tree.tree_limits(), limits);
+        assert_eq!(tree.limits(), ["memory: job", "cpu: job", "tasks: job"]);
+    }
 }

@@ -22,7 +22,17 @@ fn real(faults: Faults, cgroups: bool, gated: bool) -> Stage<SystemHost> {
     let limits = Limits { tasks: gated.then_some(100), ..Limits::default() };
     let tree = root.make("web", &limits).unwrap();
     let host = SystemHost::new(&guardian, faults).unwrap();
-    Stage { host, real: true, guardian, root, tree, gated, seen: Vec::new(), output: Vec::new() }
+    Stage {
+        host,
+        real: true,
+        guardian,
+        root,
+        tree,
+        gated,
+        seen: Vec::new(),
+        others: Vec::new(),
+        output: Vec::new(),
+    }
 }
 
 /// A root that makes no groups.
@@ -55,6 +65,11 @@ pub(super) fn request<H: Host>(stage: &Stage<H>, run: u64, act: Act) -> SpawnReq
         join: if stage.gated { stage.tree.join().to_vec() } else { Vec::new() },
         ..SpawnRequest::default()
     }
+}
+
+/// A mark tells whose hook left a process behind; a group tells only that it belongs to the service.
+pub(super) fn holds_leftovers<H: Host>(stage: &Stage<H>) -> bool {
+    stage.tree.handle().is_some()
 }
 
 pub(super) fn stops<H: Host>(stage: &mut Stage<H>) {

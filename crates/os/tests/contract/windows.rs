@@ -4,12 +4,12 @@ use std::process::{Command, exit};
 use std::time::Duration;
 use std::{env, thread};
 
-use keepwell_os::host::Host;
+use keepwell_os::host::{Host, Place};
 use keepwell_os::spawn::Faults;
 use keepwell_os::tree::{Limits, MARK, TreeRoot};
 use keepwell_os::{ProcessStatus, SpawnRequest, SystemHost, signals, stop};
 
-use super::{Act, Stage, contract};
+use super::{Act, SLOT, Stage, contract};
 
 /// A program runs by then, also under Wine on a busy machine.
 pub(super) const START: Duration = Duration::from_millis(1500);
@@ -22,7 +22,17 @@ fn real() -> Stage<SystemHost> {
     let mut root = TreeRoot::open(&guardian);
     let tree = root.make("web", &Limits::default()).unwrap();
     let host = SystemHost::new(&guardian, Faults::default()).unwrap();
-    Stage { host, real: true, guardian, root, tree, gated: false, seen: Vec::new(), output: Vec::new() }
+    Stage {
+        host,
+        real: true,
+        guardian,
+        root,
+        tree,
+        gated: false,
+        seen: Vec::new(),
+        others: Vec::new(),
+        output: Vec::new(),
+    }
 }
 
 pub(super) fn no_trees(guardian: &str) -> TreeRoot {
@@ -54,8 +64,29 @@ pub(super) fn request<H: Host>(stage: &Stage<H>, run: u64, act: Act) -> SpawnReq
     }
 }
 
-/// Only a console can ask this process to stop, and a test has none of its own.
-pub(super) fn stops<H: Host>(_: &mut Stage<H>) {}
+/// A job holds all that was born in it.
+pub(super) fn holds_leftovers<H: Host>(_: &Stage<H>) -> bool {
+    true
+}
+
+/// Only a console can ask this process to stop, and a test has none of its own. What is only here: the host alone can look
+/// into a tree, and a slot that is let go of takes with it what is left.
+pub(super) fn stops<H: Host>(stage: &mut Stage<H>) {
+    let main = stage.spawn(60, Act::Stubborn).unwrap();
+    // Under Wine its console is a process in the job, too.
+    let before = stage.host.members(SLOT).pids;
+    assert!(before.contains(&main), "{before:?}");
+    let leaver = stage.spawn(61, Act::Leave).unwrap();
+    stage.exited(leaver);
+    let with_leftovers = stage.host.members(SLOT).pids;
+    assert!(with_leftovers.len() >= before.len() + 3, "{with_leftovers:?}");
+    stage.host.forget(Place { slot: SLOT, tree: None });
+    assert_eq!(stage.exited(main).signal, Some(stop::KILL));
+    assert!(stage.host.members(SLOT).pids.is_empty());
+    // The next one of this number begins anew.
+    let next = stage.spawn(62, Act::Exit(4)).unwrap();
+    assert_eq!(stage.exited(next).code, Some(4));
+}
 
 /// What this program does when the host starts it.
 #[test]

@@ -19,7 +19,7 @@ use super::layout::Layout;
 use super::leftover;
 use super::limit::{Limit, Limits, wanted};
 use super::process;
-use crate::types::Rlimit;
+use crate::types::{Members, Rlimit};
 
 /// How one service instance's tree is held.
 #[derive(Debug, Default)]
@@ -228,9 +228,15 @@ impl TreeRoot {
         }
     }
 
+    /// Trees are looked into from here; the anchor need not be asked.
+    #[must_use]
+    pub fn asks_anchor(&self) -> bool {
+        false
+    }
+
     /// What a service instance uses. `main`: its main process, for trees without a group.
     #[must_use]
-    pub fn usage(&self, tree: &TreeDir, main: Option<u32>) -> Usage {
+    pub fn usage(&self, tree: &TreeDir, main: Option<u32>, _: Option<&Members>) -> Usage {
         let name = folder_name(&tree.name);
         let read = |path: PathBuf| fs::read_to_string(path).ok();
         let number = |path: PathBuf| read(path)?.trim().parse::<u64>().ok();

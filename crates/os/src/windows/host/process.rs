@@ -3,9 +3,10 @@
 
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 
-use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Foundation::{HANDLE, WAIT_TIMEOUT};
 use windows_sys::Win32::System::Threading::{
     GetExitCodeProcess, OpenProcess, PROCESS_SUSPEND_RESUME, PROCESS_SYNCHRONIZE, TerminateProcess,
+    WaitForSingleObject,
 };
 
 use super::super::sys::owned;
@@ -28,6 +29,12 @@ pub(super) fn exit_code(process: &OwnedHandle) -> u32 {
     // SAFETY: an open process; `code` is filled by the call.
     unsafe { GetExitCodeProcess(process.as_raw_handle(), &raw mut code) };
     code
+}
+
+/// It has not ended.
+pub(super) fn is_alive(process: &OwnedHandle) -> bool {
+    // SAFETY: an open process.
+    unsafe { WaitForSingleObject(process.as_raw_handle(), 0) == WAIT_TIMEOUT }
 }
 
 /// Something to wait for the end of a process by.
