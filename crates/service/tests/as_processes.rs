@@ -85,6 +85,38 @@ impl Init {
 }
 
 #[test]
+fn a_program_installs_itself_as_a_unit_and_takes_it_away_again() {
+    use std::os::unix::fs::PermissionsExt;
+    // systemd does not run where tests do: what it is asked is written down, and answered with yes.
+    let home = tempfile::tempdir().unwrap();
+    let systemctl = home.path().join("systemctl");
+    std::fs::write(&systemctl, "#!/bin/sh\necho \"$@\" >> \"$HOME/asked\"\n").unwrap();
+    std::fs::set_permissions(&systemctl, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = std::env::join_paths([home.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let run = |verb: &str| {
+        let mut program = Program::start("install_uninstall", |command| {
+            command.args([verb, "--user"]).env("HOME", home.path()).env("PATH", &path);
+            command.env_remove("XDG_CONFIG_HOME");
+        });
+        let line = program.line();
+        let (status, errors) = program.end();
+        assert!(status.success(), "{errors}");
+        line
+    };
+    let unit = home.path().join(".config/systemd/user/keepwell-example.service");
+    assert_eq!(run("install"), "installed");
+    let text = std::fs::read_to_string(&unit).unwrap();
+    assert!(text.contains("Type=notify") && text.contains("install_uninstall"), "{text}");
+    assert_eq!(run("install"), "installed before; 0 changes");
+    assert_eq!(run("uninstall"), "uninstalled");
+    assert!(!unit.exists());
+    let asked = std::fs::read_to_string(home.path().join("asked")).unwrap();
+    let stop = asked.lines().position(|line| line.contains("stop keepwell-example.service"));
+    let disable = asked.lines().position(|line| line.contains("disable keepwell-example.service"));
+    assert!(stop.is_some() && stop < disable, "{asked}");
+}
+
+#[test]
 fn in_a_terminal_an_interrupt_or_a_termination_stops_it() {
     for (signal, cause) in
         [("-INT", "interrupted"), ("-TERM", "stopped by the manager"), ("-HUP", "the terminal was closed")]

@@ -4,6 +4,8 @@
 #![cfg(windows)]
 #![expect(clippy::unwrap_used, reason = "a test fails by them")]
 
+use keepwell_service::manager::scm::{Access, Control, Manager, ManagerAccess};
+use keepwell_service::{Accept, State};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,13 +15,17 @@ struct Installed {
     name: String,
 }
 
+fn program(example: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().unwrap().parent().unwrap().join("examples");
+    let program = folder.join(format!("{example}.exe"));
+    assert!(program.exists(), "{} is missing: build the examples too", program.display());
+    program
+}
+
 impl Installed {
     fn new(example: &str, name: &str, arguments: &str) -> Installed {
-        let test = std::env::current_exe().unwrap();
-        let program: PathBuf =
-            test.parent().unwrap().parent().unwrap().join("examples").join(format!("{example}.exe"));
-        assert!(program.exists(), "{} is missing: build the examples too", program.display());
-        let path = format!("\"{}\"{arguments}", program.display());
+        let path = format!("\"{}\"{arguments}", program(example).display());
         sc(&["create", name, "binPath=", &path, "start=", "demand"]);
         Installed { name: name.to_owned() }
     }
@@ -117,6 +123,46 @@ fn a_stop_that_takes_long_is_pending_with_a_checkpoint() {
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "its checkpoint is {checkpoint}");
     }
+}
+
+#[test]
+fn a_worker_pauses_and_continues() {
+    let worker = Installed::new("pause_continue", "worker", "");
+    worker.sc("start", &[]);
+    worker.wait_for("RUNNING");
+    let service = Manager::connect(ManagerAccess::Look).unwrap().open("worker", Access::Drive).unwrap();
+    let wanted = Accept::STOP_AND_SHUTDOWN | Accept::PAUSE_CONTINUE;
+    assert_eq!(Accept::from_bits(service.status().unwrap().accepts), wanted);
+    let limit = Duration::from_secs(30);
+    for _twice in 0..2 {
+        service.control(Control::Pause).unwrap();
+        service.wait_for(State::Paused, limit).unwrap();
+        service.control(Control::Continue).unwrap();
+        service.wait_for(State::Running, limit).unwrap();
+    }
+    service.control(Control::Interrogate).unwrap();
+    service.control(Control::Pause).unwrap();
+    service.wait_for(State::Paused, limit).unwrap();
+    assert_eq!(service.stop(limit).unwrap().exit_code, 0);
+}
+
+#[test]
+fn a_program_installs_itself_and_takes_itself_away_again() {
+    let run = |verb: &str| {
+        let output = Command::new(program("install_uninstall")).arg(verb).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    assert_eq!(run("install"), "installed");
+    assert_eq!(run("install"), "installed before; 0 changes");
+    assert_eq!(run("start"), "running");
+    assert_eq!(run("status"), "running");
+    assert_eq!(run("uninstall"), "uninstalled");
+    let output = Command::new(program("install_uninstall")).arg("status").output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(text.trim_end(), "there is no service `keepwell-example` on this host");
 }
 
 #[test]
