@@ -68,3 +68,8 @@ pub use self::stages::{
 pub use self::state::{Accept, Exit, Pending, StartReason, State, Status};
 pub use self::status::StatusHandle;
 pub use self::token::{Cause, Stop, StopToken};
+
+/// The guide, whose examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/service-crate.md")]
+struct Guide;
