@@ -149,6 +149,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 #[test]
 fn the_second_interrupt_ends_a_program_that_hangs() {
     let mut hangs = Program::start("hangs", |_| {});
+    assert_eq!(hangs.line(), "started because of None");
     assert_eq!(hangs.line(), "running");
     hangs.signal("-INT");
     assert_eq!(hangs.line(), "stopping");
@@ -161,6 +162,7 @@ fn a_panic_is_told_and_is_a_failure() {
     let mut hangs = Program::start("hangs", |command| {
         command.arg("panic");
     });
+    assert_eq!(hangs.line(), "started because of None");
     assert_eq!(hangs.line(), "running");
     let (status, errors) = hangs.end();
     assert_eq!(status.code(), Some(1));

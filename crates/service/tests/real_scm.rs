@@ -93,6 +93,17 @@ fn ping_starts_runs_and_stops() {
 }
 
 #[test]
+fn without_the_manager_it_runs_in_a_terminal() {
+    use std::io::{BufRead, BufReader};
+    let mut ping = Command::new(program("ping")).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(ping.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    ping.kill().unwrap();
+    ping.wait().unwrap();
+    assert_eq!(line.trim_end(), "running under a terminal");
+}
+
+#[test]
 fn a_failure_is_1066_and_the_services_own_number() {
     let ping = Installed::new("ping", "ping", "");
     ping.start_in_vain(&["often"]);

@@ -293,6 +293,31 @@ fn a_wait_for_an_event_ends_in_its_time() {
 }
 
 #[test]
+fn events_and_the_stop_are_awaited_without_a_thread() {
+    let (sender, told) = mpsc::channel();
+    let started = Scm::new().start("web", &[], move |starting: Starting| {
+        let running = starting.running(Accept::STOP | Accept::PARAM_CHANGE);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(async {
+            // One that is dropped before it is ready has taken nothing.
+            let dropped = tokio::time::timeout(Duration::from_millis(5), running.event()).await;
+            assert!(dropped.is_err());
+            sender.send("waits".to_owned())?;
+            let event = running.event().await;
+            sender.send(format!("{event:?}"))?;
+            let stop = tokio::spawn(running.stop_token()).await?;
+            assert!(matches!(running.event().await, Event::Stop(same) if same == stop));
+            Ok(())
+        })
+    });
+    assert_eq!(told.recv().unwrap(), "waits");
+    started.control(Control::ParamChange).unwrap();
+    assert!(told.recv().unwrap().starts_with("Reload("));
+    started.stop().unwrap();
+    assert_eq!(started.wait(), Exit::Success);
+}
+
+#[test]
 fn a_program_with_a_loop_of_its_own_takes_the_lower_entry() {
     let (sender, controls) = mpsc::sync_channel(4);
     let handler = move |control| match sender.try_send(control) {

@@ -109,3 +109,19 @@ impl Drop for Closed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_says_how_long_its_shutdown_waits() {
+        let limit = shutdown();
+        assert!(limit >= Duration::from_secs(1) && limit <= Duration::from_secs(600), "{limit:?}");
+    }
+
+    #[test]
+    fn a_service_that_is_not_installed_has_the_systems_own_limit() {
+        assert_eq!(preshutdown(&super::super::wide("keepwell-none".as_ref())), PRESHUTDOWN);
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use keepwell_service::{Accept, Failure, Shutdown, Starting};
 
 fn service(starting: Starting) -> Result<(), Failure> {
+    println!("started because of {:?}", starting.reason());
     let running = starting.running(Accept::STOP);
     println!("running");
     if std::env::args().any(|argument| argument == "panic") {
