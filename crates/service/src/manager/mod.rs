@@ -2,7 +2,7 @@
 //!
 //! [`Host`] is the same everywhere: install (in place, as often as one likes), uninstall, start, stop, status, list, of
 //! services that a [`ServiceDefinition`] describes. On Windows, `scm` has all of the SCM beside it. What systemd is told is
-//! text that [`unit`] makes.
+//! text that [`mod@unit`] makes.
 
 pub mod command_line;
 mod definition;
