@@ -43,7 +43,17 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "keepwell-daemon",
         &["keepwell-core", "keepwell-config", "keepwell-os", "keepwell-anchor", "keepwell-sdk"],
     ),
-    ("keepwell", &["keepwell-sdk", "keepwell-anchor", "keepwell-daemon", "keepwell-config", "keepwell-os"]),
+    (
+        "keepwell",
+        &[
+            "keepwell-sdk",
+            "keepwell-anchor",
+            "keepwell-daemon",
+            "keepwell-config",
+            "keepwell-os",
+            "keepwell-service",
+        ],
+    ),
     ("keepwell-sim", &["keepwell-core", "keepwell-config"]),
     ("keepwell-e2e", &["keepwell-sdk"]),
     ("keepwell-wine", &["keepwell-sdk"]),

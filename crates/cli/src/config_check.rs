@@ -145,6 +145,11 @@ pub(crate) fn tell(findings: &Diagnostics, look: &Look) {
     }
 }
 
+/// How long it may take to stop all that a configuration holds; nothing for one that cannot be read.
+pub(crate) fn stop_budget(home: &Home) -> std::time::Duration {
+    load(home, &context(home)).map(|(_, config)| config.stop_budget()).unwrap_or_default()
+}
+
 fn load(home: &Home, cx: &Context) -> std::result::Result<(Vec<Source>, Config), Diagnostics> {
     let sources = keepwell_config::read_sources(&shown(&home.config))?;
     let config = keepwell_config::load(&sources, cx)?;

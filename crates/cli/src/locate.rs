@@ -177,7 +177,7 @@ impl Surroundings {
             return existing(Home { scope: Scope::User, config, state: self.user_state()? });
         }
         if target.system {
-            let config = Path::new("/etc/keepwell").join(CONFIG);
+            let config = keepwell_os::files::system_config().join(CONFIG);
             return existing(Home { scope: Scope::System, config, state: system_state() });
         }
         let config = match &target.file {
@@ -206,12 +206,20 @@ impl Surroundings {
             .hint("keepwell init writes one; -f FILE names another")
     }
 
-    fn user_state(&self) -> Result<PathBuf> {
+    /// The state folder of the user's guardian.
+    ///
+    /// # Errors
+    /// When there is no home folder.
+    pub(crate) fn user_state(&self) -> Result<PathBuf> {
         let base = self.state_home.clone().or_else(|| Some(self.home.as_ref()?.join(".local/state")));
         Ok(base.ok_or_else(no_home)?.join("keepwell"))
     }
 
-    fn user_config(&self) -> Result<PathBuf> {
+    /// The configuration of the user's guardian.
+    ///
+    /// # Errors
+    /// When there is no home folder.
+    pub(crate) fn user_config(&self) -> Result<PathBuf> {
         let base = self.config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")));
         Ok(base.ok_or_else(no_home)?.join("keepwell").join(CONFIG))
     }
@@ -226,7 +234,12 @@ fn project_state(config: &Path) -> PathBuf {
 }
 
 fn system_state() -> PathBuf {
-    PathBuf::from("/var/lib/keepwell")
+    keepwell_os::files::system_state()
+}
+
+/// The state folder of what was installed under this name.
+pub(crate) fn service_state(name: &str) -> PathBuf {
+    system_state().join(name)
 }
 
 fn existing(home: Home) -> Result<Home> {

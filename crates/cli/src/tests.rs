@@ -51,6 +51,25 @@ fn what_hands_type_is_understood() {
         "init",
         "init other.toml",
         "completions zsh",
+        "service install --config keepwell.toml --name shop --start delayed --now --depends-on a --depends-on b",
+        "service install --user --running-when ready --stop-timeout 1m --harden --no-recovery",
+        "service install --account web --password-file - --privilege all --trigger network --security D:",
+        "service uninstall",
+        "service uninstall shop --timeout 1m",
+        "service start shop --user",
+        "service stop",
+        "service restart shop",
+        "service status shop --json",
+        "service show --all-users",
+        "service list --json",
+        "service upgrade new --restart",
+        "service add web --cwd /srv --env A=b --ready notify --restart never --set nice=5 --now -- ./server -p 80",
+        "service remove web --yes --purge",
+        "service edit web",
+        "service get web restart.policy",
+        "service set web restart.delay 2s",
+        "service set web limits.memory",
+        "service dump web --toml",
         "log-level debug",
         "status --color never",
         "--color always status",
@@ -83,6 +102,12 @@ fn what_cannot_be_meant_is_refused() {
         ("log-level loud", "debug"),
         ("completions tcsh", "zsh"),
         ("logs -n some", "some"),
+        ("service", "Usage"),
+        ("service add web", "PROGRAM"),
+        ("service add web ./server", "--"),
+        ("service install --user --all-users", "--all-users"),
+        ("service install --trigger noon", "firewall"),
+        ("service install --start never", "demand"),
     ] {
         let error = parse(line).err().unwrap_or_else(|| panic!("keepwell {line} was taken"));
         assert!(error.to_string().contains(word), "keepwell {line}: {error}");
@@ -97,6 +122,22 @@ fn every_help_has_an_example() {
         assert!(help.contains(&format!("  keepwell {}", command.get_name())), "{help}");
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         assert!(!about.is_empty() && !about.ends_with('.'), "{}: {about}", command.get_name());
+    }
+}
+
+#[test]
+fn every_verb_of_service_has_an_example_and_a_place_in_the_manual() {
+    let (all, manual) = (definition(), include_str!("../../../docs/service.md"));
+    for verb in all.find_subcommand("service").unwrap().get_subcommands() {
+        let name = verb.get_name();
+        let help = verb.clone().render_long_help().to_string();
+        assert!(help.contains(&format!("  keepwell service {name}")), "{help}");
+        assert!(manual.contains(&format!("`{name}")), "docs/service.md lacks {name}");
+        for option in verb.get_arguments().filter_map(|a| a.get_long()) {
+            let (plain, valued) = (format!("`--{option}`"), format!("`--{option} "));
+            let named = manual.contains(&plain) || manual.contains(&valued);
+            assert!(named, "docs/service.md lacks --{option} of {name}");
+        }
     }
 }
 

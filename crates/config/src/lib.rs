@@ -7,6 +7,7 @@
 #![expect(clippy::result_large_err, reason = "an error is made once, and then a person reads it")]
 
 mod address;
+mod budget;
 mod build;
 mod check;
 mod config;

@@ -15,9 +15,10 @@ mod pause;
 mod reload;
 mod restart;
 mod resume;
-mod run;
+pub(crate) mod run;
 mod scale;
 mod schema;
+mod service;
 mod signal;
 mod start;
 mod status;
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Init(init::Init),
     Info(info::InfoArgs),
     LogLevel(log_level::LogLevelArgs),
+    Service(Box<service::Service>),
     Completions(completions::Completions),
     #[command(subcommand, hide = true)]
     Internal(internal::Internal),
@@ -103,6 +105,7 @@ impl Command {
             Command::Init(c) => c.run(),
             Command::Info(c) => wait_for(c.run(cx)),
             Command::LogLevel(c) => wait_for(c.run()),
+            Command::Service(c) => c.run(cx),
             Command::Completions(c) => c.run(),
             Command::Internal(c) => c.run(cx),
         }

@@ -53,7 +53,7 @@ enum Restart {
     Always,
 }
 
-fn variable(text: &str) -> std::result::Result<(String, String), String> {
+pub(crate) fn variable(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` should look like NAME=VALUE")),
@@ -137,12 +137,12 @@ impl Run {
 }
 
 /// Text that stays as it is: `$` would begin a name to fill in.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     quoted(&text.replace('$', "$$"))
 }
 
 /// A basic string (<https://toml.io/en/v1.0.0#string>).
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Opens a file for reading and writing, makes it if it is not there, and sees to it that only its owner may read or
@@ -64,6 +64,18 @@ pub fn changed_at(path: &Path) -> io::Result<SystemTime> {
 /// When it is not there.
 pub fn is_private(path: &Path) -> io::Result<bool> {
     Ok(fs::metadata(path)?.permissions().mode() & 0o077 == 0)
+}
+
+/// Where the system's guardians have their state.
+#[must_use]
+pub fn system_state() -> PathBuf {
+    PathBuf::from("/var/lib/keepwell")
+}
+
+/// Where the system's configuration is.
+#[must_use]
+pub fn system_config() -> PathBuf {
+    PathBuf::from("/etc/keepwell")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::AsRawHandle;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::SystemTime;
 
@@ -144,6 +144,19 @@ pub(crate) fn number(file: &File) -> Option<(u64, [u8; 16])> {
     check(unsafe { GetFileInformationByHandle(handle, &raw mut info) }).ok()?;
     let index = u128::from(info.nFileIndexHigh) << 32 | u128::from(info.nFileIndexLow);
     Some((info.dwVolumeSerialNumber.into(), index.to_le_bytes()))
+}
+
+/// Where the system's guardians have their state.
+#[must_use]
+pub fn system_state() -> PathBuf {
+    let all = std::env::var_os("ProgramData").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    all.unwrap_or_else(|| PathBuf::from(r"C:\ProgramData")).join("keepwell")
+}
+
+/// Where the system's configuration is: there is one folder for both.
+#[must_use]
+pub fn system_config() -> PathBuf {
+    system_state()
 }
 
 #[cfg(test)]

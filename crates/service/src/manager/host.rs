@@ -66,6 +66,12 @@ impl Host {
         self.0.drives()
     }
 
+    /// Whether a service manager starts the process and keeps it, rather than a logon that starts it and forgets.
+    #[must_use]
+    pub fn supervises(&self) -> bool {
+        self.0.supervises()
+    }
+
     /// Makes the service, or what is there to be so. Does not start it, and does not restart it.
     ///
     /// # Errors

@@ -43,6 +43,11 @@ impl System {
         self.scope != Scope::AllUsers
     }
 
+    #[expect(clippy::unused_self, reason = "other systems have other answers")]
+    pub(crate) fn supervises(&self) -> bool {
+        true
+    }
+
     pub(crate) fn install(&self, definition: &ServiceDefinition) -> Result<Installed, Error> {
         let file_name = unit::file_name(&definition.name)?;
         let text = unit::text(definition, self.scope)?;

@@ -36,6 +36,10 @@ impl System {
         }
     }
 
+    pub(crate) fn supervises(&self) -> bool {
+        self.drives()
+    }
+
     pub(crate) fn install(&self, definition: &ServiceDefinition) -> Result<Installed, Error> {
         match self {
             System::Scm => Manager::connect(ManagerAccess::Change)?.install(definition),
