@@ -52,6 +52,7 @@ fn told_of_a_service() -> Vec<EventKind> {
         EventKind::CrashLooped { evidence: "6 starts in 60 s; its policy allows 5".into() },
         EventKind::GaveUp { reason: "exit code 9 is fatal".into() },
         EventKind::StopStepTaken { step: 1, action: "SIGTERM to the main process".into() },
+        EventKind::StopStepFailed { step: 2, reason: "it has no window".into() },
         EventKind::LeftoversKilled,
         EventKind::StopStuck { waited: Duration::from_secs(10) },
         EventKind::HookFailed { role: Role::PreStop, reason: "exit code 1".into() },
