@@ -12,6 +12,7 @@ use crate::codec::CodecError;
 use crate::daemon::{Daemon, Life};
 use crate::drain::Drain;
 use crate::holdings::{Holdings, Slot};
+use crate::manager::{Managed, Manager};
 use crate::options::Options;
 use crate::protocol::Request;
 use crate::reports::Reports;
@@ -41,6 +42,7 @@ pub struct Anchor<H: Host> {
     pub(crate) listeners: Listeners,
     pub(crate) stop: Stop,
     pub(crate) farewell: Farewell,
+    pub(crate) managed: Managed,
     /// Requests since room was last given back.
     heard: usize,
     /// When a burst of them is over.
@@ -65,13 +67,22 @@ impl<H: Host> Anchor<H> {
             listeners: Listeners::default(),
             stop: Stop::No,
             farewell: Farewell::default(),
+            managed: Managed::default(),
             heard: 0,
             calm_at: None,
         }
     }
 
+    /// Under a service manager that asks and wants to be told.
+    #[must_use]
+    pub fn under(mut self, manager: Box<dyn Manager>) -> Anchor<H> {
+        self.managed = Managed::by(Some(manager));
+        self
+    }
+
     /// Runs until the end, and says the exit code.
     pub fn run(&mut self) -> i32 {
+        self.greet_manager();
         let mut events = Vec::new();
         loop {
             let deadline = match self.turn() {
@@ -100,7 +111,8 @@ impl<H: Host> Anchor<H> {
         let daemon = self.tend_daemon(now);
         let knocks = self.look_at_listeners(now);
         let calm = self.give_back_when_calm(now);
-        Ok([ends, kills, drains, sends, daemon, knocks, calm].into_iter().flatten().min())
+        let pulse = self.pulse(now);
+        Ok([ends, kills, drains, sends, daemon, knocks, calm, pulse].into_iter().flatten().min())
     }
 
     fn give_back_when_calm(&mut self, now: Mono) -> Option<Mono> {
@@ -125,7 +137,8 @@ impl<H: Host> Anchor<H> {
             HostEvent::Gone { pid } => self.gone(pid),
             HostEvent::SignalFailed { pid, signal, reason } => self.signal_failed(pid, signal, reason),
             HostEvent::TreeChanged { slot } => self.tree_changed(slot),
-            HostEvent::Stop { signal } => self.stop_requested(signal),
+            HostEvent::Stop { signal } => self.signalled(signal),
+            HostEvent::Called => self.heed_manager(),
             HostEvent::Ready { token: CHANNEL, readable, .. } => {
                 if readable {
                     self.hear_channel();
@@ -206,6 +219,7 @@ impl<H: Host> Anchor<H> {
             }
             Request::Ack(seq) => {
                 self.reports.acknowledge(seq);
+                self.manager_awaited(seq);
                 let now = self.host.now();
                 if let Some(life) = self.daemon.life() {
                     let all = seq >= life.out.sent();
@@ -222,6 +236,7 @@ impl<H: Host> Anchor<H> {
             }
             Request::MainPid(named) => self.main_pid(&named),
             Request::Measure(measure) => self.measure(measure),
+            Request::Progress(progress) => self.progress(progress),
         }
     }
 

@@ -79,12 +79,13 @@ macro_rules! kinds { ($name:ident $table:ident { $($number:literal => $variant:i
 kinds! { Request REQUESTS {
     1 => Hello, 2 => OpenSlot, 3 => CloseSlot, 4 => Spawn, 5 => Signal, 6 => Kill, 7 => Freeze, 8 => Put, 9 => Delete,
     10 => Keep, 11 => Drop, 12 => Ack, 13 => Up, 14 => Finish, 15 => WhenGone, 16 => MainPid,
-    18 => Measure
+    18 => Measure, 19 => Progress
 } bare {} }
 
 kinds! { Report REPORTS {
     1 => Welcome, 2 => Value, 3 => Kept, 4 => Slot, 5 => Run, 7 => Spawned, 8 => SpawnFailed, 9 => Exited,
-    10 => TreeEmpty, 11 => StopRequested, 12 => Drained, 13 => Ping, 14 => Measured, 15 => SignalFailed
+    10 => TreeEmpty, 11 => StopRequested, 12 => Drained, 13 => Ping, 14 => Measured, 15 => SignalFailed,
+    16 => Asked
 } bare { 6 => Synced } }
 
 /// Appends `message` as a frame that travels with `handles` descriptors. False: it is larger than a frame may be, or has
@@ -372,6 +373,9 @@ mod tests {
             any::<(u64, u32)>().prop_map(|(run, pid)| Request::MainPid(MainPid { run, pid })),
             (any::<u64>(), prop::collection::vec(any::<u32>(), 0..9))
                 .prop_map(|(question, slots)| Request::Measure(Measure { question, slots })),
+            any::<(bool, u32, u32, u64)>().prop_map(|(stopping, left, failed, until)| {
+                Request::Progress(Progress { stopping, left, failed, until })
+            }),
         ]
     }
 
@@ -424,6 +428,11 @@ mod tests {
                     Report::Measured(Measured { question, trees: vec![Members { pids, cpu_usec }; 2] })
                 }
             ),
+            (any::<(u64, u8)>(), text()).prop_map(|((seq, what), text)| Report::Asked(Asked {
+                seq,
+                what,
+                text
+            })),
         ]
     }
 

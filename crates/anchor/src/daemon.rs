@@ -11,6 +11,7 @@ use keepwell_os::{AsHandle, Handle, ProcessStatus, Resource, Rlimit, SpawnReques
 
 use crate::anchor::{Anchor, CHANNEL, WORDS};
 use crate::codec::Decoder;
+use crate::manager::Loudness;
 use crate::outbox::Outbox;
 
 /// Of what a daemon says on stderr, the last is kept.
@@ -62,9 +63,9 @@ impl Daemon {
         self.life.as_ref().is_some_and(|l| l.up_since.is_some())
     }
 
-    /// The last ones did not come up, or did not stay.
+    /// The last ones did not come up, or did not stay. One that died is about to be replaced.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failures > 0 && !self.is_up()
+        self.failures > 1 && !self.is_up()
     }
 
     pub(crate) fn life(&mut self) -> Option<&mut Life> {
@@ -132,6 +133,7 @@ impl<H: Host> Anchor<H> {
 
     fn start_daemon(&mut self, now: Mono) {
         self.daemon.births += 1;
+        self.starting_goes_on();
         match self.make_daemon() {
             Ok(mut life) => {
                 // Until it says hello, that is what it owes.
@@ -182,8 +184,9 @@ impl<H: Host> Anchor<H> {
         let Some(life) = &mut self.daemon.life else { return };
         life.up_since.get_or_insert(now);
         self.watch_listeners();
-        self.host.tell_manager(&format!("READY=1\nSTATUS={}", text.lines().next().unwrap_or_default()));
+        self.host.tell_manager(&format!("STATUS={}", text.lines().next().unwrap_or_default()));
         if !std::mem::replace(&mut self.was_up, true) {
+            self.manager_hears_up();
             self.start_view();
         }
     }
@@ -239,6 +242,10 @@ impl<H: Host> Anchor<H> {
                 life.pid
             ));
         }
+        self.note(
+            Loudness::Warning,
+            &format!("the daemon ended ({how}); services run on, another is started"),
+        );
         self.host
             .tell_manager(&format!("STATUS=the daemon ended ({how}); services run on, another is started"));
         // A kill from outside says nothing about the daemon, and one that was sound until now fails for the first time.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use keepwell_os::Handle;
 
+use crate::manager::RunningWhen;
+
 /// How to hold, and whom to start.
 #[derive(Debug)]
 pub struct Options {
@@ -23,6 +25,8 @@ pub struct Options {
     pub release: String,
     /// What the first daemon finds as kept already: the state folder's lock.
     pub keep: Vec<(Vec<u8>, Handle)>,
+    /// When a service manager is told that it runs.
+    pub running_when: RunningWhen,
     /// How long everything may take.
     pub timing: Timing,
 }
@@ -44,6 +48,8 @@ pub struct Timing {
     pub farewell: Duration,
     /// At the end: for trees that were killed to be gone.
     pub grave: Duration,
+    /// The service manager takes an anchor that was silent for this long for one that hangs.
+    pub watchdog: Option<Duration>,
 }
 
 impl Default for Timing {
@@ -56,6 +62,7 @@ impl Default for Timing {
             stop: Duration::from_secs(10),
             farewell: Duration::from_secs(1),
             grave: Duration::from_secs(10),
+            watchdog: None,
         }
     }
 }

@@ -57,6 +57,8 @@ pub enum Request {
     MainPid(MainPid),
     /// What is in these slots' trees? Asked where only the anchor can look into them; `Measured` answers.
     Measure(Measure),
+    /// How far the start or the stop of everything has come, for the service manager. Sent when it differs from the last.
+    Progress(Progress),
 }
 
 /// Anchor → daemon.
@@ -92,6 +94,8 @@ pub enum Report {
     SignalFailed(SignalFailed),
     /// The answer to `Measure`. It is not kept for the next daemon, which has not asked.
     Measured(Measured),
+    /// The service manager asks for something else than a stop.
+    Asked(Asked),
 }
 
 macro_rules! bodies { ($($(#[$m:meta])* $name:ident { $($(#[$fm:meta])* $f:ident : $t:ty),* $(,)? })*) => { $(
@@ -153,6 +157,17 @@ bodies! {
     Measured { /// As it was asked.
         question: u64, /// One for each slot, in the order of the question. None at all: the answer is larger than a frame.
         trees: Vec<Members> }
+    /// See [`Request::Progress`].
+    Progress { /// Everything is to go down; else to come up.
+        stopping: bool, /// Instances that are not there yet, without those that have failed.
+        left: u32, /// Instances that crash-loop or gave up.
+        failed: u32, /// The last of the deadlines under way, nanoseconds since boot; 0: none.
+        until: u64 }
+    /// See [`Report::Asked`].
+    Asked { /// For `Ack`.
+        seq: u64, /// One of the constants.
+        what: u8, /// The news.
+        text: String }
     /// See [`Report::Welcome`].
     Welcome { /// [`VERSION`].
         version: u32, /// The anchor's own.
@@ -210,4 +225,15 @@ bodies! {
         stream: u8, /// What was saved.
         bytes: Vec<u8>, /// Bytes that came after these and found no room.
         dropped: u64 }
+}
+
+impl Asked {
+    /// Restart nothing until told to go on.
+    pub const PAUSE: u8 = 1;
+    /// Go on.
+    pub const CONTINUE: u8 = 2;
+    /// Read the configuration again.
+    pub const RELOAD: u8 = 3;
+    /// Something happened to the host, in words.
+    pub const NEWS: u8 = 4;
 }

@@ -19,6 +19,11 @@ impl Reports {
         self.unacknowledged.push_back((self.last, make(self.last)));
     }
 
+    /// The newest one's number.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// A number for a question that need not outlive the daemon that it is put to.
     pub(crate) fn number(&mut self) -> u64 {
         self.last += 1;

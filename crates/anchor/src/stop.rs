@@ -8,6 +8,7 @@ use keepwell_os::host::Host;
 use keepwell_os::stop as signals;
 
 use crate::anchor::Anchor;
+use crate::manager::Loudness;
 use crate::protocol::{Finish, Report, StopRequested};
 
 /// How far the end has come.
@@ -66,22 +67,25 @@ pub(crate) struct Farewell {
 impl<H: Host> Anchor<H> {
     /// A signal that means stop.
     pub(crate) fn stop_requested(&mut self, signal: i32) {
-        let urgent = match self.stop {
-            Stop::No => {
-                let alone_at = self.alone_at();
-                self.stop = Stop::Asked { signal, alone_at };
-                false
-            }
+        let why = signals::signal_name(signal);
+        match self.stop {
+            Stop::No => self.ask_to_stop(signal, why),
             Stop::Asked { .. } | Stop::Alone { .. } => {
                 self.stop = Stop::Urgent { signal };
                 self.kill_all();
-                true
+                self.reports.push(|seq| Report::StopRequested(StopRequested { seq, why, urgent: true }));
             }
-            Stop::Urgent { .. } | Stop::Finishing(_) => return self.kill_all(),
-        };
-        self.host.tell_manager("STOPPING=1");
-        let why = signals::signal_name(signal);
-        self.reports.push(|seq| Report::StopRequested(StopRequested { seq, why, urgent }));
+            Stop::Urgent { .. } | Stop::Finishing(_) => self.kill_all(),
+        }
+    }
+
+    /// The first wish to stop: the daemon's to conduct, if there is one.
+    pub(crate) fn ask_to_stop(&mut self, signal: i32, why: String) {
+        let alone_at = self.alone_at();
+        self.stop = Stop::Asked { signal, alone_at };
+        let until = self.host.now() + self.options.timing.hang;
+        self.going_down(until);
+        self.reports.push(|seq| Report::StopRequested(StopRequested { seq, why, urgent: false }));
     }
 
     /// A daemon that is up decides for itself; one that was never seen to fail gets time to come up.
@@ -99,7 +103,13 @@ impl<H: Host> Anchor<H> {
             Stop::Urgent { signal } => 128 + signal,
             Stop::No | Stop::Asked { .. } | Stop::Alone { .. } | Stop::Finishing(_) => finish.code,
         };
+        if code != 0 && !finish.text.trim().is_empty() {
+            self.note(Loudness::Error, &finish.text);
+        }
         self.stop = Stop::Finishing(Finish { code, ..finish });
+        let timing = self.options.timing;
+        let until = self.host.now() + timing.grave + timing.farewell;
+        self.going_down(until);
         self.kill_all();
     }
 
@@ -123,7 +133,11 @@ impl<H: Host> Anchor<H> {
                 Ok(Some(now))
             }
             Stop::Alone { kill_at: Some(at), .. } if !self.held.runs.is_empty() => Ok(Some(at)),
-            Stop::Alone { .. } => self.bury(now, "keepwell: stopped everything without its daemon\n", 1),
+            Stop::Alone { .. } => {
+                // To a manager a stop that it asked for is no failure: it would start the service again.
+                let code = i32::from(!self.managed.is_there());
+                self.bury(now, "keepwell: stopped everything without its daemon\n", code)
+            }
             Stop::Urgent { signal } => self.bury(now, "", 128 + signal),
             Stop::Finishing(Finish { code, ref text }) => {
                 let text = text.clone();
@@ -133,7 +147,10 @@ impl<H: Host> Anchor<H> {
     }
 
     fn stop_alone(&mut self, signal: i32, now: Mono) {
-        self.stop = Stop::Alone { signal, kill_at: Some(now + self.options.timing.stop) };
+        let timing = self.options.timing;
+        let kill_at = now + timing.stop;
+        self.stop = Stop::Alone { signal, kill_at: Some(kill_at) };
+        self.going_down(kill_at + timing.grave + timing.farewell);
         self.end_daemon();
         let mains = self.held.runs.values().filter(|r| r.pid != 0).map(|r| r.pid);
         for pid in mains.collect::<Vec<_>>() {

@@ -201,6 +201,7 @@ fn seq(report: &Report) -> Option<u64> {
         Report::Drained(r) => Some(r.seq),
         Report::SignalFailed(r) => Some(r.seq),
         Report::Ping(seq) => Some(*seq),
+        Report::Asked(r) => Some(r.seq),
         Report::Welcome(_)
         | Report::Value(_)
         | Report::Kept(_)

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use keepwell_anchor::{Options, Timing};
+use keepwell_anchor::{Options, RunningWhen, Timing};
 use keepwell_os::AsHandle;
 use keepwell_os::ipc::Channel;
 
@@ -40,6 +40,7 @@ fn anchor(folder: &str, view: bool, hang: Duration) -> i32 {
         options: b"opaque".to_vec(),
         release: "1.2.3".into(),
         keep: vec![(b"lock".to_vec(), std::fs::File::open(folder).expect("the test's folder").into())],
+        running_when: RunningWhen::Up,
         timing: Timing {
             hang,
             backoff: ms(20),
@@ -48,6 +49,7 @@ fn anchor(folder: &str, view: bool, hang: Duration) -> i32 {
             stop: ms(500),
             farewell: ms(500),
             grave: ms(10_000),
+            watchdog: None,
         },
     })
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::command::{Context, wait_for};
 use crate::failure::{Failure, Result, io_words};
 use crate::guardian::{Guardian, socket_in};
-use crate::hold::state_folder;
+use crate::hold::{LAST_WORDS, state_folder};
 use crate::locate::Place;
 use crate::output::events::Lines;
 use crate::output::{self, Look, human, talk};
@@ -28,8 +28,6 @@ const RETRY: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// See `has_ended`.
 const ENDING: Duration = Duration::from_millis(300);
-/// What the anchor says when it ends; in the state folder.
-const LAST_WORDS: &str = "anchor.log";
 
 /// Starts it, shows how it comes up, and leaves it running whatever comes of that.
 ///

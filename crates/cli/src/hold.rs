@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use keepwell_anchor::{Options as AnchorOptions, Timing};
+use keepwell_anchor::{Options as AnchorOptions, RunningWhen, Timing};
 use keepwell_daemon::options::Options;
 use keepwell_os::lock::{Lock, LockError};
 
@@ -24,6 +24,8 @@ pub(crate) struct Hold {
     pub(crate) options: Options,
     /// What a person sees; nothing in the background.
     pub(crate) view: Option<ViewStyle>,
+    /// When a service manager, if there is one, is told that it runs.
+    pub(crate) running_when: RunningWhen,
 }
 
 /// How the view shows things.
@@ -61,14 +63,24 @@ const PASSING_ON: Duration = Duration::from_secs(30);
 /// How long one that runs is asked how it is, when all that remains is to refuse.
 const ANSWER: Duration = Duration::from_secs(1);
 /// The file of the guardian's name in the state folder.
-const NAME: &str = "guardian";
+pub(crate) const NAME: &str = "guardian";
+/// What an anchor without a terminal says; in the state folder.
+pub(crate) const LAST_WORDS: &str = "anchor.log";
 
 /// Holds until there is nothing left to hold; answers the exit code.
 ///
 /// # Errors
 /// When another guardian has this state folder, or nothing can be held at all.
 pub(crate) fn hold(cx: &Context, hold: Hold) -> Result<i32> {
-    let Hold { mut options, view } = hold;
+    Ok(keepwell_anchor::run(prepare(cx, hold)?))
+}
+
+/// All that an anchor needs, and the state folder locked for it.
+///
+/// # Errors
+/// As `hold`.
+pub(crate) fn prepare(cx: &Context, hold: Hold) -> Result<AnchorOptions> {
+    let Hold { mut options, view, running_when } = hold;
     // In the background it is who started it that watches it come up.
     options.view = true;
     let state = options.state_dir.clone();
@@ -80,7 +92,7 @@ pub(crate) fn hold(cx: &Context, hold: Hold) -> Result<i32> {
     let words = |words: Vec<String>| -> Vec<OsString> {
         std::iter::once("keepwell".to_owned()).chain(words).map(OsString::from).collect()
     };
-    let anchor = AnchorOptions {
+    Ok(AnchorOptions {
         guardian: guardian_name(&state)?,
         program: None,
         daemon: words(vec!["internal".into(), "daemon".into()]),
@@ -88,12 +100,17 @@ pub(crate) fn hold(cx: &Context, hold: Hold) -> Result<i32> {
         options: options.encode(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         keep: vec![(b"lock".to_vec(), lock.into_handle())],
+        running_when,
         timing: Timing {
             farewell: if through { PASSING_ON } else { Timing::default().farewell },
             ..Timing::default()
         },
-    };
-    Ok(keepwell_anchor::run(anchor))
+    })
+}
+
+/// Whether systemd wants to hear how this process is (`sd_notify(3)`).
+pub(crate) fn under_manager() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|address| !address.is_empty())
 }
 
 /// Makes the state folder if it is not there.

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use keepwell_anchor::RunningWhen;
 
 use crate::command::{Context, wait_for};
 use crate::failure::Result;
 use crate::hold::{Hold, ViewStyle, hold};
+use crate::serve::ServiceArgs;
 use crate::view::{View, view};
 
 /// See the module.
@@ -16,6 +18,8 @@ pub(crate) enum Internal {
     Daemon,
     /// The process that shows; started by the anchor
     View(ViewArgs),
+    /// The process that holds, as a service; started by the service manager
+    Service(ServiceArgs),
     /// The process that holds, in the background; started by `keepwell up --detach`
     Anchor {
         /// The daemon's options, as `keepwell_daemon::options` encodes them
@@ -78,13 +82,14 @@ impl Internal {
                 };
                 wait_for(view(View { socket: args.socket, style, look: cx.look() }))
             }
+            Internal::Service(args) => args.run(cx),
             Internal::Anchor { options } => {
                 let options = keepwell_daemon::options::Options::decode(options.as_bytes())
                     .map_err(crate::failure::Failure::usage)?;
                 // A fresh child leads no process group, so this works; were it started by hand in a shell, its terminal
                 // would stay its own.
                 let _ = keepwell_os::session::leave_terminal();
-                hold(cx, Hold { options, view: None })
+                hold(cx, Hold { options, view: None, running_when: RunningWhen::Up })
             }
         }
     }

@@ -12,6 +12,7 @@ mod internal;
 mod interrupt;
 mod locate;
 mod output;
+mod serve;
 mod through;
 mod time;
 mod view;

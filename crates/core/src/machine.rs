@@ -284,7 +284,7 @@ impl Supervisor {
     }
 
     /// Waits for something that is not coming by itself.
-    fn waits_in_vain(&self, i: usize) -> bool {
+    pub(crate) fn waits_in_vain(&self, i: usize) -> bool {
         self.blocking(i).any(|edge| self.graph.groups[edge.group].counts.in_vain > 0)
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use keepwell_core::effect::Record;
 use keepwell_core::event::{ExitStatus, SpawnError, SpawnErrorKind, State};
-use keepwell_core::spec::{Condition, Dependency, Kind, Policy, To};
+use keepwell_core::spec::{Condition, Dependency, Kind, Policy, RestartPolicy, To};
 use keepwell_core::supervisor::{DeadlineReason, Finished, Persisted};
 use keepwell_core::{
-    By, Command, Effect, Input, Mono, Now, Role, RunId, ServiceSpec, Specs, Supervisor, Wall,
+    By, Command, Effect, Input, Mono, Now, Progress, Role, RunId, ServiceSpec, Specs, Supervisor, Wall,
 };
 
 fn at(ms: u64) -> Now {
@@ -182,4 +182,48 @@ fn a_refused_command_changes_nothing() {
         assert!(s.command(at(1), &anna, &command).is_err(), "{command:?}");
         assert_eq!((s.poll_effect(), s.poll_event(), s.poll_snapshot()), (None, None, None), "{command:?}");
     }
+}
+
+#[test]
+fn who_waits_for_a_start_or_a_stop_hears_how_far_it_has_come() {
+    let mut s = Supervisor::new(pair(needs("db", true)), Persisted::default(), 1, at(0));
+    let left = |left, until: Option<u64>| Progress {
+        left,
+        until: until.map(|ms| at(ms).mono),
+        ..Progress::default()
+    };
+    assert_eq!(effects(&mut s).len(), 1);
+    assert_eq!(s.progress(), left(2, None));
+    s.handle(at(1), Input::Spawned { run: RunId(1), pid: 10 });
+    assert_eq!(effects(&mut s).len(), 1);
+    s.handle(at(2), Input::Spawned { run: RunId(2), pid: 11 });
+    assert_eq!(s.progress(), left(2, Some(1_002)), "without a check up means alive for a second");
+    s.handle_timeout(at(1_001));
+    assert_eq!(s.progress(), left(1, Some(1_002)));
+    s.handle_timeout(at(1_002));
+    assert_eq!(s.progress(), left(0, None));
+
+    s.command(at(2_000), &By("anna".into()), &Command::Shutdown).unwrap();
+    let down = |left_over, until: u64| Progress { stopping: true, ..left(left_over, Some(until)) };
+    assert_eq!(s.progress(), down(2, 12_000), "web has ten seconds, and db waits for it");
+    let ended = |run| Input::Exited { run: RunId(run), status: ExitStatus::Code(0), tree_empty: true };
+    s.handle(at(3_000), ended(2));
+    assert_eq!(s.progress(), down(1, 13_000));
+    s.handle(at(4_000), ended(1));
+    assert_eq!(s.progress(), Progress { stopping: true, ..Progress::default() });
+}
+
+#[test]
+fn what_will_not_come_is_not_waited_for() {
+    let never = ServiceSpec {
+        restart: RestartPolicy { policy: Policy::Never, ..RestartPolicy::default() },
+        ..ServiceSpec::default()
+    };
+    let mut specs = pair(needs("db", true));
+    specs.services.insert(Arc::from("db"), never);
+    specs.services.insert(Arc::from("off"), ServiceSpec { enabled: false, ..ServiceSpec::default() });
+    let mut s = Supervisor::new(specs, Persisted::default(), 1, at(0));
+    let error = SpawnError { kind: SpawnErrorKind::Permanent, text: "no such program".into() };
+    s.handle(at(2), Input::SpawnFailed { run: RunId(1), error });
+    assert_eq!(s.progress(), Progress { failed: 2, ..Progress::default() });
 }

@@ -24,6 +24,9 @@ pub struct Options {
     pub view: bool,
     /// `keepwell run`: one program; the guardian ends with its exit code.
     pub single: bool,
+    /// A service manager wants to know how far a start or a stop has come.
+    #[serde(default)]
+    pub managed: bool,
 }
 
 impl Options {

@@ -181,6 +181,7 @@ fn name(request: &Request) -> &'static str {
         Request::WhenGone(_) => "when gone",
         Request::MainPid(_) => "main pid",
         Request::Measure(_) => "measure",
+        Request::Progress(_) => "progress",
     }
 }
 

@@ -12,7 +12,7 @@ use keepwell_core::Mono;
 
 use crate::host::{Child, Host, HostEvent, Place, TreeRef};
 use crate::spawn::{Helper, SpawnFailure, Stdio, Step};
-use crate::wait::{Interest, Waiter, Wake};
+use crate::wait::{Interest, Waiter, Wake, Waker};
 use crate::{BorrowedHandle, Handle, Members, ProcessStatus, SpawnRequest, TreeLimits, stop};
 
 /// One entry of the table.
@@ -211,7 +211,8 @@ impl FakeHost {
             Wake::Ready { token, readable, writable, .. } => {
                 Some(HostEvent::Ready { token, readable, writable })
             }
-            Wake::Called | Wake::Deadline | Wake::ClockStepped => None,
+            Wake::Called => Some(HostEvent::Called),
+            Wake::Deadline | Wake::ClockStepped => None,
         }));
         Ok(())
     }
@@ -220,6 +221,10 @@ impl FakeHost {
 impl Host for FakeHost {
     fn now(&self) -> Mono {
         self.world.now
+    }
+
+    fn waker(&self) -> Waker {
+        self.waiter.waker()
     }
 
     fn mechanisms(&self) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::io;
 use keepwell_core::Mono;
 
 use crate::spawn::{Helper, SpawnFailure, Stdio};
+use crate::wait::Waker;
 use crate::{BorrowedHandle, Members, ProcessStatus, SpawnRequest};
 
 /// A process that was started.
@@ -85,6 +86,8 @@ pub enum HostEvent {
         /// POSIX number.
         signal: i32,
     },
+    /// Somebody used a [`Host::waker`].
+    Called,
     /// A watched handle.
     Ready {
         /// As given to [`Host::watch`].
@@ -100,6 +103,9 @@ pub enum HostEvent {
 pub trait Host {
     /// Nanoseconds since boot.
     fn now(&self) -> Mono;
+
+    /// Makes `wait` return, from any thread.
+    fn waker(&self) -> Waker;
 
     /// How things are done here, in words.
     fn mechanisms(&self) -> Vec<String>;

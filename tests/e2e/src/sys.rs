@@ -16,6 +16,9 @@ pub use libc::{
     SIGABRT, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSEGV, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
 };
 
+/// A socket that takes datagrams, as a service manager has it.
+pub type Datagrams = UnixDatagram;
+
 /// Sends a signal; false if there is no such process.
 pub fn kill(pid: u32, signal: i32) -> bool {
     let Ok(pid) = libc::pid_t::try_from(pid) else { return false };

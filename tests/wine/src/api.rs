@@ -27,7 +27,13 @@ impl Api {
     /// To the guardian of this state folder, which need not be there yet.
     #[must_use]
     pub fn of(prefix: &Prefix, state: &Path) -> Api {
-        let pipe = pipe_of(&format!("{}\\keepwell.sock", windows(state)));
+        Api::of_folder(prefix, &windows(state))
+    }
+
+    /// The same for a folder by its name in Windows.
+    #[must_use]
+    pub fn of_folder(prefix: &Prefix, state: &str) -> Api {
+        let pipe = pipe_of(&format!("{state}\\keepwell.sock"));
         let file = prefix.path(&format!("{}.port", pipe.rsplit('\\').next().unwrap_or_default()));
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let bridge = prefix.start(&mut prefix.child(&["bridge", &name, &pipe]), "bridge");

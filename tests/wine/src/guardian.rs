@@ -297,7 +297,7 @@ impl Drop for Guardian {
 }
 
 /// The helper's path, which means the same in a string that is split as a shell does and in one that is not.
-fn child_path() -> String {
+pub(crate) fn child_path() -> String {
     windows(prefix::child()).replace('\\', "/")
 }
 

@@ -10,11 +10,13 @@
 mod api;
 mod guardian;
 mod prefix;
+mod service;
 mod wait;
 
 pub use api::Api;
 pub use guardian::{Guardian, windows_path};
-pub use prefix::{Answer, Prefix, Process, is_here};
+pub use prefix::{Answer, Prefix, Process, child, is_here, keepwell};
+pub use service::{Query, Service};
 pub use wait::{DEADLINE, wait_some, wait_some_within, wait_until};
 
 /// Ends a test, with a plain message, where there is no Wine.

@@ -329,7 +329,8 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// The binary under test: `KEEPWELL_WINDOWS_BIN`, or the one that cargo put beside these tests.
-pub(crate) fn keepwell() -> &'static Path {
+#[must_use]
+pub fn keepwell() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| match std::env::var_os("KEEPWELL_WINDOWS_BIN") {
         Some(path) => PathBuf::from(path),
@@ -338,7 +339,8 @@ pub(crate) fn keepwell() -> &'static Path {
 }
 
 /// The helper.
-pub(crate) fn child() -> &'static Path {
+#[must_use]
+pub fn child() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| beside("winchild.exe"))
 }

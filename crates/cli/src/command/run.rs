@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use keepwell_anchor::RunningWhen;
 use keepwell_config::Diagnostic;
 use keepwell_daemon::options::Options;
 
 use super::Context;
 use crate::config_check;
 use crate::failure::{Failure, Result, io_words};
-use crate::hold::{Hold, ViewStyle, hold};
+use crate::hold::{Hold, ViewStyle, hold, under_manager};
 use crate::locate::Scope;
 use crate::through;
 
@@ -76,8 +77,9 @@ impl Run {
             view: false,
             clear_desired: false,
             single: true,
+            managed: under_manager(),
         };
-        hold(cx, Hold { options, view: Some(ViewStyle::Through) })
+        hold(cx, Hold { options, view: Some(ViewStyle::Through), running_when: RunningWhen::Up })
     }
 
     /// The program's file name with what no service name may hold left out.

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use keepwell_anchor::RunningWhen;
 use keepwell_daemon::options::Options;
 
 use super::Context;
 use crate::config_check::must_load;
 use crate::detach::detach;
 use crate::failure::Result;
-use crate::hold::{Hold, ViewStyle, hold};
+use crate::hold::{Hold, ViewStyle, hold, under_manager};
 use crate::locate::{Surroundings, Target};
 use crate::output::Look;
 use crate::time;
@@ -77,6 +78,7 @@ impl Up {
             view: false,
             clear_desired: self.all,
             single: false,
+            managed: under_manager(),
         };
         if self.detach {
             let telling = Telling { quiet: self.quiet, json: self.json };
@@ -86,6 +88,6 @@ impl Up {
             (true, quiet) => ViewStyle::Json { quiet },
             (false, quiet) => ViewStyle::Lines { quiet },
         };
-        hold(cx, Hold { options, view: Some(view) })
+        hold(cx, Hold { options, view: Some(view), running_when: RunningWhen::Up })
     }
 }

@@ -126,6 +126,7 @@ fn inherit(link: &mut Link) -> Result<Inheritance, BootError> {
                 | Report::Drained(_)
                 | Report::Ping(_)
                 | Report::SignalFailed(_)
+                | Report::Asked(_)
                 | Report::Measured(_)) => all.news.push(news),
             }
         }
@@ -225,6 +226,11 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
             at: now.wall,
         }));
     }
+    if first && options.managed {
+        // To the manager a service that starts is not paused, whatever it was before.
+        let paused = persisted.holds.extract_if(.., |_, hold| hold.by.0 == super::managed::MANAGER);
+        records.extend(paused.map(|(service, _)| Record::Paused { service, hold: None }));
+    }
     notes.extend(unreadable(&left.values));
     let supervisor = supervisor(&left, first, std::mem::take(&mut loaded.config.specs), persisted, now);
     let trees = Arc::new(TreeRoot::open(&left.welcome.guardian));
@@ -274,6 +280,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         single_exit: None,
         audience,
         last_call: None,
+        progress: Default::default(),
         stopping: false,
         finished: false,
     };

@@ -7,6 +7,7 @@ mod act;
 mod answer;
 mod boot;
 mod describe;
+mod managed;
 mod notices;
 pub mod reload;
 mod slots;
@@ -141,6 +142,8 @@ pub struct Engine {
     audience: crate::api::Audience,
     /// Until then the end waits for a view that is only just being started.
     last_call: Option<Mono>,
+    /// What the service manager was told last.
+    progress: keepwell_anchor::protocol::Progress,
     stopping: bool,
     finished: bool,
 }
@@ -260,6 +263,10 @@ impl Engine {
                 self.seen(r.seq);
                 self.stop_requested(now, &r.why);
             }
+            Report::Asked(r) => {
+                self.seen(r.seq);
+                self.asked(now, r);
+            }
             Report::Drained(r) => {
                 self.seen(r.seq);
                 self.log.prepend(r.slot, r.stream, r.bytes, r.dropped);
@@ -319,6 +326,7 @@ impl Engine {
         while let Some(event) = self.supervisor.poll_event() {
             self.publish(&event);
         }
+        self.tell_progress();
         if let Some(seq) = self.unacknowledged.take() {
             self.link.send(&Request::Ack(seq), &[]);
         }
@@ -357,7 +365,9 @@ impl Engine {
             }
         }
         let own = i32::from(done.failed && !self.stopping);
-        let code = self.single_exit.filter(|_| self.options.single).unwrap_or(own);
+        // A service manager shows the code of the one program that it is there for; a stop that it asked for is no failure.
+        let lone = self.options.managed && own != 0 && self.supervisor.names().len() == 1;
+        let code = self.single_exit.filter(|_| self.options.single || lone).unwrap_or(own);
         self.store.shutdown();
         self.slots.close_all(&self.log);
         if !self.log.settle(LAST_WORDS) {

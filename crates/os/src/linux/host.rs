@@ -17,7 +17,7 @@ use super::tree::layout::Layout;
 use super::tree::process::{self, Process};
 use super::tree::{Cgroup, Fresh, TreeWatch, WatchId};
 use super::voice::Voice;
-use super::wait::{Interest, Waiter, Wake};
+use super::wait::{Interest, Waiter, Wake, Waker};
 use super::{limits, memory, notify, stop};
 use crate::host::{Child, Host, HostEvent, Place, TreeRef};
 use crate::types::{ProcessStatus, SpawnRequest};
@@ -254,6 +254,10 @@ impl Host for LinuxHost {
         clock::mono()
     }
 
+    fn waker(&self) -> Waker {
+        self.waiter.waker()
+    }
+
     fn mechanisms(&self) -> Vec<String> {
         let mut all = self.spawner.mechanisms();
         let pidfd = self.faults.pidfd.is_none() && process::pidfd(std::process::id()).is_ok();
@@ -425,7 +429,14 @@ impl Host for LinuxHost {
         let mut wakes = std::mem::take(&mut self.wakes);
         let waited = self.waiter.wait(deadline, &mut wakes);
         for wake in &wakes {
-            let Wake::Ready { token, readable, writable, .. } = *wake else { continue };
+            let (token, readable, writable) = match *wake {
+                Wake::Ready { token, readable, writable, .. } => (token, readable, writable),
+                Wake::Called => {
+                    events.push(HostEvent::Called);
+                    continue;
+                }
+                Wake::Deadline | Wake::ClockStepped => continue,
+            };
             let pid = u32::try_from(token & !KIND).unwrap_or(0);
             match token & KIND {
                 0 => events.push(HostEvent::Ready { token, readable, writable }),

@@ -14,3 +14,12 @@ pub fn leave_terminal() -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::setsid() }).map(drop)
 }
+
+/// From now on what this process says on stderr goes into this file.
+///
+/// # Errors
+/// When the system refuses.
+pub fn speak_into(file: &std::fs::File) -> io::Result<()> {
+    // SAFETY: both are open descriptors, or will be.
+    check(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(file), libc::STDERR_FILENO) }).map(drop)
+}

@@ -4,15 +4,17 @@
     reason = "descriptors and identities of files have no safe form in the standard library"
 )]
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::windows::ffi::OsStringExt;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::AsRawHandle;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::SystemTime;
 
-use windows_sys::Win32::Foundation::LocalFree;
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSecurityDescriptorToStringSecurityDescriptorW, GetNamedSecurityInfoW, SDDL_REVISION_1,
     SE_FILE_OBJECT,
@@ -23,9 +25,10 @@ use windows_sys::Win32::Storage::FileSystem::{
     FILE_SHARE_READ, FILE_SHARE_WRITE, FileIdInfo, GetFileInformationByHandle, GetFileInformationByHandleEx,
     WRITE_DAC,
 };
+use windows_sys::Win32::System::Registry::{HKEY_LOCAL_MACHINE, RRF_RT_REG_SZ, RegGetValueW};
 
 use super::security::{Descriptor, PRIVATE};
-use super::sys::{check, error, wide_path};
+use super::sys::{check, error, wide, wide_path};
 
 /// Opens a file for reading and writing, makes it if it is not there, and sees to it that only its owner, Administrators and
 /// SYSTEM may read or write it. Its content stays.
@@ -149,8 +152,24 @@ pub(crate) fn number(file: &File) -> Option<(u64, [u8; 16])> {
 /// Where the system's guardians have their state.
 #[must_use]
 pub fn system_state() -> PathBuf {
-    let all = std::env::var_os("ProgramData").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    all.unwrap_or_else(|| PathBuf::from(r"C:\ProgramData")).join("keepwell")
+    program_data().unwrap_or_else(|| PathBuf::from(r"C:\ProgramData")).join("keepwell")
+}
+
+/// The folder of all users' data, from where the system has it: the environment is whatever its maker wanted it to be, and that
+/// of Wine's services names another folder.
+fn program_data() -> Option<PathBuf> {
+    const ROOM: usize = 1024;
+    let key = wide(r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList");
+    let (value, mut text, mut size) = (wide("ProgramData"), [0_u16; ROOM], (2 * ROOM) as u32);
+    // SAFETY: names end with a zero; `text` has room for `size` bytes, and both are filled by the call.
+    let answer = unsafe {
+        let (root, none) = (HKEY_LOCAL_MACHINE, ptr::null_mut());
+        let into = text.as_mut_ptr().cast();
+        RegGetValueW(root, key.as_ptr(), value.as_ptr(), RRF_RT_REG_SZ, none, into, &raw mut size)
+    };
+    let end = text.iter().position(|c| *c == 0)?;
+    let path = PathBuf::from(OsString::from_wide(text.get(..end)?));
+    (answer == ERROR_SUCCESS && path.is_absolute()).then_some(path)
 }
 
 /// Where the system's configuration is: there is one folder for both.

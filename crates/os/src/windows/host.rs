@@ -14,7 +14,7 @@ use super::signals;
 use super::spawn::{Faults, Helper, SpawnFailure, Spawner, Started, Stdio, Step};
 use super::tree::job::Message;
 use super::voice::Voice;
-use super::wait::{Interest, Posted, Waiter, Wake};
+use super::wait::{Interest, Posted, Waiter, Wake, Waker};
 use super::{clock, memory, stop};
 use crate::host::{Child, Host, HostEvent, Place, TreeRef};
 use crate::types::{Members, ProcessStatus, SpawnRequest};
@@ -164,6 +164,10 @@ impl Host for WindowsHost {
         clock::mono()
     }
 
+    fn waker(&self) -> Waker {
+        self.waiter.waker()
+    }
+
     fn mechanisms(&self) -> Vec<String> {
         vec!["spawn: born in its job".to_owned(), "process identity: handle".to_owned()]
     }
@@ -304,7 +308,14 @@ impl Host for WindowsHost {
         let mut wakes = std::mem::take(&mut self.wakes);
         let waited = self.waiter.wait(deadline, &mut wakes);
         for wake in &wakes {
-            let Wake::Ready { token, readable, writable, .. } = *wake else { continue };
+            let (token, readable, writable) = match *wake {
+                Wake::Ready { token, readable, writable, .. } => (token, readable, writable),
+                Wake::Called => {
+                    events.push(HostEvent::Called);
+                    continue;
+                }
+                Wake::Deadline | Wake::ClockStepped => continue,
+            };
             let pid = u32::try_from(token & !KIND).unwrap_or(0);
             match token & KIND {
                 0 => events.push(HostEvent::Ready { token, readable, writable }),
