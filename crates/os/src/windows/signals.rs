@@ -35,17 +35,21 @@ pub(crate) fn signal(event: u32) -> i32 {
         CTRL_C_EVENT => stop::INT,
         CTRL_BREAK_EVENT => stop::BREAK,
         CTRL_CLOSE_EVENT => stop::HUP,
-        // A logoff or a shutdown.
+        // A shutdown.
         _ => stop::TERM,
     }
 }
 
 unsafe extern "system" fn told(event: u32) -> BOOL {
+    // Only services hear of it, and of any user's; what that user has started himself is ended by the system.
+    if event == CTRL_LOGOFF_EVENT {
+        return 1;
+    }
     if let Some((port, key)) = TO.get() {
         port.post(*key | POSTED, event);
     }
     // The system ends this process when the handler returns from one of these, or some seconds after, whichever is first.
-    if matches!(event, CTRL_CLOSE_EVENT | CTRL_LOGOFF_EVENT | CTRL_SHUTDOWN_EVENT) {
+    if matches!(event, CTRL_CLOSE_EVENT | CTRL_SHUTDOWN_EVENT) {
         loop {
             thread::sleep(Duration::from_secs(60));
         }
@@ -67,5 +71,11 @@ mod tests {
     fn events_have_the_names_of_signals() {
         assert_eq!(signal(CTRL_C_EVENT), stop::INT);
         assert_eq!(signal(CTRL_SHUTDOWN_EVENT), stop::TERM);
+    }
+
+    #[test]
+    fn a_logoff_is_let_pass() {
+        // SAFETY: no pointers. Of the end of a console it would wait to be ended.
+        assert_eq!(unsafe { told(CTRL_LOGOFF_EVENT) }, 1);
     }
 }
