@@ -15,7 +15,7 @@ mod wait;
 
 pub use api::Api;
 pub use guardian::{Guardian, windows_path};
-pub use prefix::{Answer, Prefix, Process, child, is_here, keepwell};
+pub use prefix::{Answer, Prefix, Process, answer, child, is_here, keepwell};
 pub use service::{Query, Service};
 pub use wait::{DEADLINE, wait_some, wait_some_within, wait_until};
 

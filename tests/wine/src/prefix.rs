@@ -248,7 +248,8 @@ impl Drop for Prefix {
 
 /// Runs a command to its end, which must come.
 #[track_caller]
-pub(crate) fn answer(command: &mut Command) -> Answer {
+#[must_use]
+pub fn answer(command: &mut Command) -> Answer {
     let file = || tempfile::tempfile().expect("a temporary file");
     let (out, err) = (file(), file());
     let copy = |f: &File| f.try_clone().expect("an open file");

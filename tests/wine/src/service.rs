@@ -45,11 +45,17 @@ impl<'a> Service<'a> {
     /// One that nobody has installed. `CHILD` in the configuration stands for the helper's path.
     #[must_use]
     pub fn prepared(prefix: &'a Prefix, name: &str, config: &str) -> Service<'a> {
-        let folder = prefix.drive_c("ProgramData/keepwell").join(name);
-        std::fs::create_dir_all(&folder).expect("own folder");
-        let service = Service { prefix, name: name.to_owned(), folder, api: None };
+        let service = Service::known(prefix, name);
+        std::fs::create_dir_all(&service.folder).expect("own folder");
         service.write("keepwell.toml", config);
         service
+    }
+
+    /// One that somebody else has installed, or will: nothing is written.
+    #[must_use]
+    pub fn known(prefix: &'a Prefix, name: &str) -> Service<'a> {
+        let folder = prefix.drive_c("ProgramData/keepwell").join(name);
+        Service { prefix, name: name.to_owned(), folder, api: None }
     }
 
     /// One that `sc create` has installed, with more words for it.

@@ -116,7 +116,7 @@ impl Add {
         if self.now {
             drive::start(&host, &self.name, self.patience)?;
         } else {
-            talk(&format!("keepwell service start{} {} starts it now", self.whose.option(), self.name));
+            drive::tell_how(&host, &self.name, self.whose);
         }
         Ok(exit::DONE)
     }

@@ -4,10 +4,10 @@ use std::process::Command;
 
 use clap::Args;
 use keepwell_sdk::exit;
-use keepwell_service::manager::{Error, Host, Status};
+use keepwell_service::manager::{Error, Host, State, Status};
 
 use super::place::Place;
-use super::{Patience, Which, failure};
+use super::{Patience, Which, Whose, failure};
 use crate::command::wait_for;
 use crate::failure::{Failure, Result, io_words};
 use crate::guardian::{Guardian, socket_in};
@@ -88,6 +88,14 @@ pub(super) fn start(host: &Host, name: &str, patience: Patience) -> Result<()> {
         Err(error) => return Err(failure(error)),
     }
     Ok(())
+}
+
+/// How it is started, unless it runs.
+pub(super) fn tell_how(host: &Host, name: &str, whose: Whose) {
+    let runs = host.drives() && host.status(name).is_ok_and(|s| s.state != State::Stopped);
+    if !runs {
+        talk(&format!("keepwell service start{} {name} starts it now", whose.option()));
+    }
 }
 
 /// Says that it has stopped when it has. One that does not run is no failure.

@@ -71,7 +71,7 @@ impl Install {
         if self.now {
             drive::start(&host, &self.name, self.patience)?;
         } else {
-            talk(&format!("keepwell service start{} {} starts it now", self.whose.option(), self.name));
+            drive::tell_how(&host, &self.name, self.whose);
         }
         Ok(exit::DONE)
     }

@@ -13,6 +13,9 @@ use super::{Patience, Whose, drive, failure};
 use crate::failure::{Failure, Result, io_words};
 use crate::output::talk;
 
+/// So many upgrades may go by while services still run from each of the old ones.
+const MOST_OLD: usize = 100;
+
 /// Put another keepwell in the place of this one, also while services run from it
 ///
 /// The old one is renamed, since a program that runs cannot be overwritten everywhere, and comes back if the new one
@@ -102,9 +105,10 @@ fn replace(own: &Path, new: &Path) -> Result<()> {
     fs::copy(new, &fresh).map_err(|e| clean(e, "replaced"))?;
     let rights = fs::metadata(own).map(|m| m.permissions());
     rights.and_then(|r| fs::set_permissions(&fresh, r)).map_err(|e| clean(e, "replaced"))?;
-    // One of an earlier upgrade goes, if nothing runs from it any more; else this one gets another name.
-    let old = (0..100).map(|i| if i == 0 { old.clone() } else { beside(&format!(".old{i}")) });
-    let old = old.into_iter().find(|old| fs::remove_file(old).is_ok() || !old.exists());
+    // Those of earlier upgrades go, if nothing runs from them any more; else this one gets another name.
+    let names = (0..MOST_OLD).map(|i| if i == 0 { old.clone() } else { beside(&format!(".old{i}")) });
+    let free: Vec<PathBuf> = names.filter(|old| fs::remove_file(old).is_ok() || !old.exists()).collect();
+    let old = free.into_iter().next();
     let Some(old) = old else { return Err(clean(std::io::ErrorKind::AlreadyExists.into(), "renamed")) };
     fs::rename(own, &old).map_err(|e| clean(e, "renamed"))?;
     if let Err(e) = fs::rename(&fresh, own) {
