@@ -332,6 +332,7 @@ mod tests {
                 join: argv.clone(),
                 cwd: program.clone(),
                 capabilities: on.then(|| program.clone()),
+                line: on.then(|| program.clone().into_boxed_slice()),
                 program,
                 argv,
                 env,

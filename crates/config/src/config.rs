@@ -184,8 +184,10 @@ pub(crate) struct Places {
 pub enum Command {
     /// Split already; at least one word.
     Words(Box<[Box<str>]>),
-    /// For `/bin/sh -c`.
+    /// For `/bin/sh -c`, on Windows `cmd.exe /c`.
     Shell(Box<str>),
+    /// The whole line, given to the program as it is; on Windows only.
+    Raw(Box<str>),
 }
 
 /// A service's own variables, sorted by name. Services that add nothing to `[defaults]` share one.

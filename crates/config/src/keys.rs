@@ -212,9 +212,13 @@ fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<
         t.live("description", &Quoted(description));
     }
     t.live("tags", &List(config.tags.iter().map(|t| Quoted(t))));
-    t.restart("command", &config.command);
-    if let Command::Shell(_) = config.command {
-        t.restart("shell", &true);
+    match config.command {
+        Command::Words(_) => t.restart("command", &config.command),
+        Command::Shell(_) => {
+            t.restart("command", &config.command);
+            t.restart("shell", &true);
+        }
+        Command::Raw(_) => t.restart("command_line", &config.command),
     }
     t.restart("kind", &kind_word(spec.kind));
     t.live("enabled", &spec.enabled);
@@ -422,7 +426,7 @@ impl Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Command::Words(words) => List(words.iter().map(|w| Quoted(w))).fmt(f),
-            Command::Shell(line) => Quoted(line).fmt(f),
+            Command::Shell(line) | Command::Raw(line) => Quoted(line).fmt(f),
         }
     }
 }
@@ -478,6 +482,7 @@ mod tests {
     use crate::element::{guardian, limits, log, ready, restart};
     use crate::read::{Field, Table};
     use crate::source::Source;
+    use keepwell_core::spec::System;
 
     /// The definition of `key`, or of the table that it stands in where its keys are not ours (`env.PORT`).
     fn field(key: &str, of: &'static [Field]) -> &'static Field {
@@ -499,8 +504,12 @@ mod tests {
     }
 
     fn load(text: &str) -> Config {
+        load_on(System::Unix, text)
+    }
+
+    fn load_on(system: System, text: &str) -> Config {
         let env = ["TOKEN", "PATH"].map(|n| (n.to_owned(), "/bin".to_owned())).into();
-        let cx = Context { base: "/srv".into(), state_dir: "/state".into(), env, ..Context::default() };
+        let cx = Context { base: "/srv".into(), state_dir: "/state".into(), env, system };
         crate::load(&[Source { path: "keepwell.toml".into(), text: text.to_owned() }], &cx).unwrap()
     }
 
@@ -510,13 +519,16 @@ mod tests {
         let more =
             "[services.n]\ncommand = \"x\"\nready = { notify = true, watchdog = \"5s\" }\nenv_file = \"f\"\n";
         let config = load(&format!("{full}\n{more}"));
+        let raw = load_on(System::Windows, "[services.w]\ncommand_line = 'x y'\n");
         let mut seen: Vec<String> = vec![];
-        for (name, service) in &config.services {
-            for (key, known) in known(&config.specs.services[name], service) {
-                if let Some(class) = field(&key, RawService::FIELDS).class {
-                    assert_eq!(known.class, class, "{key}");
+        for config in [&config, &raw] {
+            for (name, service) in &config.services {
+                for (key, known) in known(&config.specs.services[name], service) {
+                    if let Some(class) = field(&key, RawService::FIELDS).class {
+                        assert_eq!(known.class, class, "{key}");
+                    }
+                    seen.push(key);
                 }
-                seen.push(key);
             }
         }
         for (key, known) in guardian_known(&config.guardian) {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keepwell_core::spec::System;
+
 use crate::address::{host_port, http_target};
 use crate::config::{Account, Command, Context, Env, EnvValue, Limits, Ready, Rotate, ServiceConfig};
 use crate::diagnostic::Diagnostic;
@@ -17,6 +19,8 @@ use crate::template::{Rule, Unknown, expand, names};
 pub struct ResolvedService {
     /// The program as written and its arguments. [`ResolvedService::candidates`] says where the program may be.
     pub argv: Vec<String>,
+    /// The line that the program is given instead, as it is; on Windows only.
+    pub line: Option<String>,
     /// The whole environment; nothing else is inherited.
     pub env: BTreeMap<String, String>,
     /// Names of `env` that the service itself sets, by `env` or `env_file`.
@@ -302,6 +306,7 @@ impl ServiceConfig {
         let hook = |c: &Option<Command>| c.as_ref().map(argv).transpose();
         Ok(ResolvedService {
             argv: argv(&self.command)?,
+            line: self.line(&filler).map_err(trouble)?,
             cwd: self.cwd.as_deref().map_or_else(|| Ok(cx.base.clone()), path)?,
             own_env: own.keys().map(|n| n.to_string()).chain(file.keys().cloned()).collect(),
             env: self.whole_env(instance, cx, &file, &own),
@@ -335,23 +340,51 @@ impl ServiceConfig {
         own: &BTreeMap<Arc<str>, String>,
     ) -> BTreeMap<String, String> {
         let kept = |name: &str| match self.clear_env {
-            true => matches!(name, "PATH" | "HOME" | "USER" | "LANG"),
+            true => is_basic(name, cx.system),
             false => !reserved(name),
         };
-        let inherited = cx.env.iter().filter(|(name, _)| kept(name)).map(|(n, v)| (n.clone(), v.clone()));
-        let mut env: BTreeMap<String, String> = inherited.collect();
-        env.extend(file.iter().map(|(n, v)| (n.clone(), v.clone())));
-        env.extend(own.iter().map(|(n, v)| (n.to_string(), v.clone())));
-        env.insert("KEEPWELL_SERVICE".to_owned(), self.name.to_string());
-        env.insert("KEEPWELL_INSTANCE".to_owned(), instance.to_string());
+        let mut env = BTreeMap::new();
+        let mut set = |name: &str, value: &str| {
+            let mut name = name.to_owned();
+            if cx.system == System::Windows {
+                // One variable, however it is written; the one that programs are looked up in has one name here.
+                env.retain(|other: &String, _| !other.eq_ignore_ascii_case(&name));
+                if name.eq_ignore_ascii_case("PATH") {
+                    name.make_ascii_uppercase();
+                }
+            }
+            env.insert(name, value.to_owned());
+        };
+        cx.env.iter().filter(|(name, _)| kept(name)).for_each(|(name, value)| set(name, value));
+        file.iter().for_each(|(name, value)| set(name, value));
+        own.iter().for_each(|(name, value)| set(name, value));
+        set("KEEPWELL_SERVICE", &self.name);
+        set("KEEPWELL_INSTANCE", &instance.to_string());
         env
+    }
+
+    /// What no list of arguments could say.
+    fn line(&self, filler: &Filler<'_>) -> Result<Option<String>, Trouble> {
+        Ok(match (&self.command, filler.cx.system) {
+            (Command::Raw(line), _) => Some(line.to_string()),
+            (Command::Shell(line), System::Windows) => {
+                // With /s the outer quotes are taken off, and the rest is read as it stands.
+                Some(format!("cmd.exe /d /s /c \"{}\"", filler.fill(line, Rule::Shell)?))
+            }
+            (Command::Words(_) | Command::Shell(_), _) => None,
+        })
     }
 
     fn argv(&self, command: &Command, filler: &Filler<'_>) -> Result<Vec<String>, Trouble> {
         let fill = |text: &str| filler.fill(text, Rule::Shell).map(Cow::into_owned);
         match command {
             Command::Words(words) => words.iter().map(|w| fill(w)).collect(),
-            Command::Shell(line) => Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), fill(line)?]),
+            Command::Shell(line) => match filler.cx.system {
+                System::Unix => Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), fill(line)?]),
+                System::Windows => Ok(vec!["cmd.exe".to_owned(), fill(line)?]),
+            },
+            // It was split once, as far as its program.
+            Command::Raw(line) => Ok(program_of(line).into_iter().collect()),
         }
     }
 
@@ -389,6 +422,36 @@ impl ServiceConfig {
             Ready::Notify => ResolvedReady::Notify,
         })
     }
+}
+
+/// What every program may need of keepwell's own environment.
+fn is_basic(name: &str, system: System) -> bool {
+    const WINDOWS: [&str; 10] = [
+        "PATH",
+        "PATHEXT",
+        "SystemRoot",
+        "SystemDrive",
+        "windir",
+        "ComSpec",
+        "TEMP",
+        "TMP",
+        "USERNAME",
+        "USERPROFILE",
+    ];
+    match system {
+        System::Unix => matches!(name, "PATH" | "HOME" | "USER" | "LANG"),
+        System::Windows => WINDOWS.iter().any(|basic| name.eq_ignore_ascii_case(basic)),
+    }
+}
+
+/// The first word of a raw line.
+fn program_of(line: &str) -> Option<String> {
+    let line = line.trim_start();
+    let word = match line.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => line.split([' ', '\t']).next(),
+    };
+    word.map(str::to_owned)
 }
 
 impl ResolvedService {

@@ -11,6 +11,8 @@ pub struct SpawnRequest {
     pub program: Vec<u8>,
     /// With `argv[0]`.
     pub argv: Vec<Vec<u8>>,
+    /// On Windows the command line as it is, in the place of `argv`.
+    pub line: Option<Box<[u8]>>,
     /// The whole environment, `NAME=value`; nothing is inherited.
     pub env: Vec<Vec<u8>>,
     /// Working folder, absolute.

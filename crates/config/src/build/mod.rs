@@ -1,6 +1,7 @@
 //! A service's tables, with `[defaults]` under them, to its spec and its configuration. Checks what must fit together
 //! within one service; what must fit together across services is in `check`.
 
+mod no_effect;
 mod policy;
 mod process;
 mod ready;
@@ -10,17 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepwell_core::ServiceSpec;
-use keepwell_core::spec::{Condition, Dependency, Hook, Hooks, Kind};
+use keepwell_core::spec::{Condition, Dependency, Hook, Hooks, Kind, System};
 
 use crate::config::{
     Command, Context, Env, GuardianConfig, HookCommands, LogConfig, Ready, Rotate, ServiceConfig,
 };
+use crate::element::command::split_windows;
 use crate::element::depends::RawDepends;
 use crate::element::env::RawEnv;
 use crate::element::guardian::RawGuardian;
 use crate::element::hooks::{RawHook, RawHooks};
 use crate::element::log::RawLog;
-use crate::element::scalar::Filled;
+use crate::element::scalar::{Filled, Text};
 use crate::element::service::RawService;
 use crate::keys;
 use crate::load::like;
@@ -95,6 +97,7 @@ impl Building<'_, '_> {
             self.texts(&config, &raw);
             self.targets(&config, raw.ready.as_ref());
         }
+        no_effect::warn(self, &raw);
         spec.fingerprint = keys::fingerprint(&spec, &config);
         (spec, config)
     }
@@ -104,6 +107,9 @@ impl Building<'_, '_> {
     }
 
     fn main_command(&mut self, raw: &RawService, shell: bool) -> Option<Command> {
+        if let (Some(line), System::Windows) = (&raw.command_line, self.cx.system) {
+            return self.raw_line(line, shell);
+        }
         let Some(command) = &raw.command else {
             if raw.bad.contains(&"command") {
                 return None;
@@ -113,11 +119,30 @@ impl Building<'_, '_> {
                 self.at,
                 format!("`command` is missing in services.{}", self.name),
             );
-            self.tell(d.label("nothing could be started").help("command = [\"program\", \"argument\"]"));
+            let label = match raw.command_line {
+                Some(_) => "`command_line` is for Windows only",
+                None => "nothing could be started",
+            };
+            self.tell(d.label(label).help("command = [\"program\", \"argument\"]"));
             return None;
         };
         let key = format!("`command` in services.{}", self.name);
         self.command(command, &key, shell)
+    }
+
+    /// A line that only the program takes apart. Its first word is the program.
+    fn raw_line(&mut self, line: &Located<Text>, shell: bool) -> Option<Command> {
+        let text = &line.value.0;
+        let wrong = match split_windows(text) {
+            Ok(split) if split.words.first().is_none_or(|w| w.trim().is_empty()) => "it names no program",
+            Err(e) if e.offset == 0 => e.why,
+            Ok(_) | Err(_) if shell => "`shell = true` reads `command`",
+            // What follows the program is the program's to read.
+            Ok(_) | Err(_) => return Some(Command::Raw(text.clone())),
+        };
+        let message = format!("`command_line` in services.{} cannot be used", self.name);
+        self.tell(Draft::error("bad-command", line.at, message).label(wrong));
+        None
     }
 
     fn hooks(&mut self, raw: Option<&RawHooks>) -> (Hooks, HookCommands) {
@@ -287,6 +312,7 @@ fn dependencies(
 pub(crate) fn check_defaults(r: &mut Reader<'_>, d: &RawService) {
     let of_one = [
         ("command", d.command.as_ref().map(|l| l.at)),
+        ("command_line", d.command_line.as_ref().map(|l| l.at)),
         ("description", d.description.as_ref().map(|l| l.at)),
         ("depends_on", d.depends_on.as_ref().map(|l| l.at)),
     ];

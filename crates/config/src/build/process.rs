@@ -1,7 +1,9 @@
 //! What a process is given when it is started: command, environment, identity, limits.
 
+use keepwell_core::spec::System;
+
 use crate::config::{Command, Env, HookCommands, Limits, LogConfig, Places, Ready, Rotate, ServiceConfig};
-use crate::element::command::{CommandText, inside, split};
+use crate::element::command::{CommandText, inside, split, split_windows};
 use crate::element::env::RawEnv;
 use crate::element::limits::RawLimits;
 use crate::element::scalar::Filled;
@@ -32,18 +34,24 @@ impl Building<'_, '_> {
     }
 
     fn split(&mut self, at: At, line: &str, key: &str) -> Option<Command> {
-        let words = match split(line) {
+        let splits = match self.cx.system {
+            System::Unix => split,
+            System::Windows => split_windows,
+        };
+        let words = match splits(line) {
             Ok(split) => {
                 if let Some((offset, operator)) = &split.operator {
                     let message = format!(
                         "{key} is not given to a shell, so `{operator}` is an argument like any other"
                     );
                     let d = Draft::warning("shell-syntax", inside(self.r, at, line, *offset), message);
-                    self.tell(d.label("the program gets this text").help(if key.starts_with("`command`") {
-                        "shell = true gives the whole command to /bin/sh"
-                    } else {
-                        "[\"sh\", \"-c\", \"…\"] gives a text to a shell"
-                    }));
+                    let help = match (key.starts_with("`command`"), self.cx.system) {
+                        (true, System::Unix) => "shell = true gives the whole command to /bin/sh",
+                        (true, System::Windows) => "shell = true gives the whole command to cmd.exe",
+                        (false, System::Unix) => "[\"sh\", \"-c\", \"…\"] gives a text to a shell",
+                        (false, System::Windows) => "put it into a batch file, which cmd.exe reads",
+                    };
+                    self.tell(d.label("the program gets this text").help(help));
                 }
                 split.words
             }

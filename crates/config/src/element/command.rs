@@ -1,5 +1,5 @@
 //! A program and its arguments: a list, or a string that is split as a POSIX shell would, without expansion
-//! (POSIX.1-2024, Shell Command Language, 2.2 Quoting).
+//! (POSIX.1-2024, Shell Command Language, 2.2 Quoting); on Windows as CommandLineToArgvW does.
 
 use std::borrow::Cow;
 
@@ -166,6 +166,76 @@ pub fn split(line: &str) -> Result<Split, SplitError> {
     Ok(out)
 }
 
+/// Splits a string into words as Windows' programs do (CommandLineToArgvW): the first one ends at its closing quote or at a
+/// blank; then backslashes are themselves unless a quote follows, and two quotes within quotes are one, and end them.
+///
+/// # Errors
+/// An unterminated quote, which the system would close by itself at the end.
+pub(crate) fn split_windows(line: &str) -> Result<Split, SplitError> {
+    let mut out = Split::default();
+    let open = |offset| SplitError { offset, why: "this quote is never closed" };
+    let start = line.len() - line.trim_start_matches(BLANKS).len();
+    let text = line.get(start..).unwrap_or_default();
+    let (program, mut rest) = match text.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"').ok_or_else(|| open(start))?,
+        None => text.split_at(text.find(BLANKS).unwrap_or(text.len())),
+    };
+    if text.is_empty() {
+        return Ok(out);
+    }
+    out.finish(program.to_owned(), start, text.starts_with('"'));
+    loop {
+        rest = rest.trim_start_matches(BLANKS);
+        let begins = line.len() - rest.len();
+        if rest.is_empty() {
+            return Ok(out);
+        }
+        let (word, after, quoted) = windows_word(rest).map_err(|offset| open(begins + offset))?;
+        rest = after;
+        out.finish(word, begins, quoted);
+    }
+}
+
+/// The first word, what follows it, and whether quotes stood in it. The error is the place of a quote that is open.
+fn windows_word(text: &str) -> Result<(String, &str, bool), usize> {
+    let (mut word, mut quotes, mut opened, mut quoted, mut backslashes) = (String::new(), 0, 0, false, 0);
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' {
+            backslashes += 1;
+            continue;
+        }
+        if c != '"' {
+            word.extend(std::iter::repeat_n('\\', std::mem::take(&mut backslashes)));
+            if quotes == 0 && BLANKS.contains(&c) {
+                return Ok((word, text.get(at..).unwrap_or_default(), quoted));
+            }
+            word.push(c);
+            continue;
+        }
+        word.extend(std::iter::repeat_n('\\', backslashes / 2));
+        if std::mem::take(&mut backslashes) % 2 == 1 {
+            word.push('"');
+        } else {
+            (quotes, opened, quoted) = (quotes + 1, if quotes == 0 { at } else { opened }, true);
+        }
+        // Of each three in a row, counted from the one that opened, the last is a quote of the text and ends what is quoted.
+        while let Some((at, _)) = chars.next_if(|(_, next)| *next == '"') {
+            (quotes, opened, quoted) = (quotes + 1, if quotes == 0 { at } else { opened }, true);
+            if quotes == 3 {
+                word.push('"');
+                quotes = 0;
+            }
+        }
+        quotes %= 2;
+    }
+    word.extend(std::iter::repeat_n('\\', backslashes));
+    if quotes == 0 { Ok((word, "", quoted)) } else { Err(opened) }
+}
+
+/// What stands between words on Windows.
+const BLANKS: [char; 2] = [' ', '\t'];
+
 impl Split {
     fn finish(&mut self, word: String, start: usize, quoted: bool) {
         let operators = ["|", "||", "&&", "&", ";", ">", ">>", "<", "<<", "2>", "2>&1", ">&2", "&>"];
@@ -214,6 +284,25 @@ mod tests {
         assert_eq!(words("größe 'ß'"), ["größe", "ß"]);
         assert_eq!(words("echo # no comment"), ["echo", "#", "no", "comment"]);
         assert_eq!(words("  "), Vec::<String>::new());
+    }
+
+    #[test]
+    fn splits_as_windows_programs_do() {
+        // What the system itself makes of the same lines is a test of `os`.
+        for block in include_str!("../../tests/command_lines.txt").split("\n\n") {
+            let mut lines = block.lines().filter(|l| !l.starts_with('#'));
+            let Some(line) = lines.next() else { continue };
+            let expected: Vec<&str> =
+                lines.map(|l| l.strip_prefix("  [").and_then(|l| l.strip_suffix(']')).unwrap()).collect();
+            assert_eq!(split_windows(line).unwrap().words, expected, "{line}");
+        }
+        assert_eq!(split_windows(" \t ").unwrap().words, Vec::<String>::new());
+        assert_eq!(split_windows(" a b").unwrap().words, ["a", "b"]);
+        assert_eq!(split_windows("a | b").unwrap().operator, Some((2, "|".to_owned())));
+        for (line, offset) in [(r#"a "b c"#, 2), (r#""C:\x y"#, 0), (r#"a b"c"#, 3), (r#"a "x" y "" "z"#, 11)]
+        {
+            assert_eq!(split_windows(line).unwrap_err().offset, offset, "{line}");
+        }
     }
 
     #[test]

@@ -35,9 +35,11 @@ table! {
         description: Text = "none", live;
         /// Words to find it by.
         tags: Texts = "`[]`", live;
-        /// The program and its arguments: a list, or a string that is split as a shell would.
+        /// The program and its arguments: a list, or a string that is split as a shell would, on Windows as programs there do.
         command: CommandText = "needed", restart;
-        /// Give the command, which then must be a string, to `/bin/sh -c`.
+        /// On Windows the whole command line, given to the program as it is; `command` is for other hosts then.
+        command_line: Text = "none", restart;
+        /// Give the command, which then must be a string, to `/bin/sh -c`, on Windows to `cmd.exe /c`.
         shell: bool = "false", restart;
         /// `"service"` runs until it is stopped; `"oneshot"` runs to its end once an `up`.
         kind: KindWord = "`\"service\"`", restart;

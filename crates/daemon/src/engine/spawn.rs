@@ -86,6 +86,9 @@ impl Engine {
     ) -> Result<(u32, SpawnRequest), SpawnError> {
         let mut resolved = self.resolve(id)?;
         let hooks = std::mem::take(&mut resolved.hooks);
+        if role != Role::Main {
+            resolved.line = None;
+        }
         let argv = match role {
             Role::Main => Some(std::mem::take(&mut resolved.argv)),
             Role::PreStart => hooks.pre_start,
@@ -112,6 +115,7 @@ impl Engine {
         let ResolvedReady::Exec(argv) = std::mem::replace(&mut resolved.ready, ResolvedReady::None) else {
             return Err(permanent("the check is no longer a program"));
         };
+        resolved.line = None;
         let slot = self.open_slot(id, &resolved.log)?;
         Ok((slot, self.request(id, &mut resolved, argv, run)?))
     }
@@ -138,6 +142,7 @@ impl Engine {
             program: bytes(&program),
             env,
             argv: argv.into_iter().map(String::into_bytes).collect(),
+            line: resolved.line.take().map(|line| line.into_bytes().into_boxed_slice()),
             cwd: bytes(&resolved.cwd),
             identity: found.map(Box::new),
             umask: resolved.umask,

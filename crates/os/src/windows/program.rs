@@ -58,8 +58,18 @@ pub enum ProgramError {
     },
 }
 
-/// What cmd.exe looks for where PATHEXT is not set, of what can be started.
-const EXTENSIONS: [&str; 4] = ["com", "exe", "bat", "cmd"];
+/// What can be started, in the order in which it is looked for where PATHEXT is not set.
+const EXTENSIONS: [&str; 5] = ["com", "exe", "bat", "cmd", "ps1"];
+/// The last one is looked for only where PATHEXT has it, as by cmd.exe.
+const USUAL: usize = 4;
+
+/// Of what can be started, what PATHEXT lists, in its order.
+fn extensions(pathext: Option<&str>) -> Vec<String> {
+    let listed = pathext.unwrap_or_default().split(';');
+    let listed = listed.map(|e| e.trim().trim_start_matches('.').to_ascii_lowercase());
+    let known: Vec<String> = listed.filter(|e| EXTENSIONS.contains(&e.as_str())).collect();
+    if known.is_empty() { EXTENSIONS.iter().take(USUAL).map(|e| (*e).to_owned()).collect() } else { known }
+}
 
 /// The file that `name` means: a name with a folder relative to `cwd`, another one in the folders of `path`. Without an
 /// extension, one of a program is added; the file as it is named is the last choice. It can be run as far as can be told.
@@ -107,9 +117,10 @@ fn candidates(name: &str, path: &str, cwd: &Path) -> impl Iterator<Item = PathBu
     let own = Path::new(name)
         .extension()
         .is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)));
-    let added = if own { Vec::new() } else { EXTENSIONS.map(|e| format!("{name}.{e}")).to_vec() };
+    let pathext = env::var("PATHEXT").ok();
+    let added = extensions(pathext.as_deref()).into_iter().map(|e| format!("{name}.{e}"));
     let names: Vec<String> =
-        if own { vec![name.to_owned()] } else { added.into_iter().chain([name.to_owned()]).collect() };
+        if own { vec![name.to_owned()] } else { added.chain([name.to_owned()]).collect() };
     folders.into_iter().flat_map(move |folder| names.clone().into_iter().map(move |n| folder.join(n)))
 }
 
@@ -134,6 +145,9 @@ pub fn check(path: &Path) -> Result<(), ProgramError> {
     }
     if head.starts_with(b"MZ") {
         return check_binary(path, &head);
+    }
+    if extension == "ps1" && powershell().is_some() {
+        return Ok(());
     }
     if extension == "ps1" || extension == "py" || extension == "js" || extension == "vbs" {
         return Err(ProgramError::Script(path.to_owned()));
@@ -176,6 +190,13 @@ fn check_binary(path: &Path, head: &[u8]) -> Result<(), ProgramError> {
 pub(crate) fn command_processor() -> PathBuf {
     let root = env::var_os("SystemRoot").unwrap_or_else(|| r"C:\Windows".into());
     Path::new(&root).join("System32").join("cmd.exe")
+}
+
+/// What runs PowerShell's scripts, if it is there: the one that comes with Windows.
+pub(crate) fn powershell() -> Option<PathBuf> {
+    let root = env::var_os("SystemRoot").unwrap_or_else(|| r"C:\Windows".into());
+    let file = Path::new(&root).join(r"System32\WindowsPowerShell\v1.0\powershell.exe");
+    file.is_file().then_some(file)
 }
 
 /// The program that this process runs, opened: it is found again when its file is renamed.
@@ -233,6 +254,13 @@ mod tests {
     }
 
     #[test]
+    fn pathext_says_what_is_looked_for_and_in_which_order() {
+        assert_eq!(extensions(None), ["com", "exe", "bat", "cmd"]);
+        assert_eq!(extensions(Some(".VBS")), ["com", "exe", "bat", "cmd"]);
+        assert_eq!(extensions(Some(".CMD;.vbs; .EXE;.PS1")), ["cmd", "exe", "ps1"]);
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &[u8]| {
@@ -240,7 +268,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             check(&path).unwrap_err()
         };
-        assert!(matches!(file("a.ps1", b"exit"), ProgramError::Script(_)));
+        assert!(matches!(file("a.py", b"exit()"), ProgramError::Script(_)));
         assert!(matches!(file("a.txt", b"text"), ProgramError::NotAProgram(_)));
         let mut arm = vec![0; 256];
         arm[..2].copy_from_slice(b"MZ");

@@ -98,7 +98,8 @@ impl Spawner {
         }
         let program = text(&request.program)?;
         let arguments = request.argv.iter().map(|a| text(a)).collect::<Result<Vec<_>, _>>()?;
-        let (program, line) = command::line(Path::new(program), &arguments)
+        let raw = request.line.as_deref().map(text).transpose()?;
+        let (program, line) = command::line(Path::new(program), &arguments, raw)
             .ok_or_else(|| refuse(Step::Request, ERROR_INVALID_PARAMETER))?;
         let cwd = text(&request.cwd)?;
         self.create(&Plan {

@@ -9,16 +9,23 @@ use super::super::program;
 const LONGEST: usize = 32_766;
 
 /// The program to load and its line, with a zero at its end. `None`: what is asked for cannot be said: no argument at all, a
-/// line that is too long, or what no batch file could be given safely.
-pub(super) fn line(file: &Path, arguments: &[&str]) -> Option<(PathBuf, Vec<u16>)> {
+/// line that is too long, or what no batch file could be given safely. `raw`: the line as its writer wants it.
+pub(super) fn line(file: &Path, arguments: &[&str], raw: Option<&str>) -> Option<(PathBuf, Vec<u16>)> {
     let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
     if arguments.is_empty() {
         return None;
     }
-    let (program, line) = if extension == "bat" || extension == "cmd" {
-        (program::command_processor(), batch(file.to_str()?, arguments.get(1..)?)?)
-    } else {
-        (file.to_owned(), join(arguments))
+    let is_batch = extension == "bat" || extension == "cmd";
+    let (program, line) = match raw {
+        Some(raw) if is_batch => {
+            (program::command_processor(), format!("cmd.exe /e:ON /v:OFF /d /s /c \"{raw}\""))
+        }
+        Some(raw) => (file.to_owned(), raw.to_owned()),
+        None if is_batch => (program::command_processor(), batch(file.to_str()?, arguments.get(1..)?)?),
+        None if extension == "ps1" => {
+            (program::powershell()?, powershell(file.to_str()?, arguments.get(1..)?))
+        }
+        None => (file.to_owned(), join(arguments)),
     };
     let line: Vec<u16> = line.encode_utf16().chain([0]).collect();
     (line.len() <= LONGEST).then_some((program, line))
@@ -38,6 +45,15 @@ fn join(arguments: &[&str]) -> String {
         append(argument, i == 0, &mut line);
     }
     line
+}
+
+/// What follows `-File` is taken as text. The file was chosen by who wrote the configuration, so a policy that no group policy
+/// enforces does not keep it from running.
+fn powershell(script: &str, arguments: &[&str]) -> String {
+    let own =
+        ["powershell.exe", "-NoLogo", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File"];
+    let all: Vec<&str> = own.into_iter().chain([script]).chain(arguments.iter().copied()).collect();
+    join(&all)
 }
 
 /// Backslashes are themselves unless a quote follows. The first argument knows no escapes at all, and no file's name holds a
@@ -124,6 +140,57 @@ mod tests {
         }
     }
 
+    /// What the system makes of a line.
+    #[expect(unsafe_code, reason = "the call has no safe form in the standard library")]
+    fn taken_apart(line: &str) -> Vec<String> {
+        use windows_sys::Win32::Foundation::LocalFree;
+        use windows_sys::Win32::UI::Shell::CommandLineToArgvW;
+        let wide: Vec<u16> = line.encode_utf16().chain([0]).collect();
+        let mut count = 0;
+        // SAFETY: the line ends with a zero; what is returned is a list of `count` texts that end with zeroes, in one piece of
+        // memory that is freed once.
+        unsafe {
+            let list = CommandLineToArgvW(wide.as_ptr(), &raw mut count);
+            assert!(!list.is_null());
+            let text = |at: usize| {
+                let word = *list.add(at);
+                let length = (0..).take_while(|i| *word.add(*i) != 0).count();
+                String::from_utf16(std::slice::from_raw_parts(word, length)).unwrap()
+            };
+            let words = (0..usize::try_from(count).unwrap()).map(text).collect();
+            LocalFree(list.cast());
+            words
+        }
+    }
+
+    #[test]
+    fn the_system_takes_arguments_apart_as_they_were() {
+        // All short texts of the letters that matter.
+        let letters = ['a', ' ', '"', '\\'];
+        let texts = (0..4_usize.pow(5)).map(|n| {
+            (0..5)
+                .map(|place| letters[n / 4_usize.pow(place) % 4])
+                .collect::<String>()
+                .trim_start()
+                .to_owned()
+        });
+        for text in texts {
+            let arguments = ["a.exe", &text, "end"];
+            assert_eq!(taken_apart(&join(&arguments)), arguments);
+        }
+    }
+
+    #[test]
+    fn a_string_of_the_configuration_is_split_as_the_system_does() {
+        for block in include_str!("../../../../config/tests/command_lines.txt").split("\n\n") {
+            let mut lines = block.lines().filter(|l| !l.starts_with('#'));
+            let Some(line) = lines.next() else { continue };
+            let expected: Vec<&str> =
+                lines.map(|l| l.strip_prefix("  [").and_then(|l| l.strip_suffix(']')).unwrap()).collect();
+            assert_eq!(taken_apart(line), expected, "{line}");
+        }
+    }
+
     #[test]
     fn a_batch_file_gets_its_arguments_and_cmd_nothing_of_them() {
         let line = |arguments: &[&str]| batch(r"C:\my scripts\x.cmd", arguments);
@@ -140,10 +207,31 @@ mod tests {
     }
 
     #[test]
+    fn a_raw_line_is_left_alone() {
+        let raw = |file: &str, line| {
+            let (program, line) = super::line(Path::new(file), &["x"], Some(line)).unwrap();
+            (program, String::from_utf16(&line).unwrap())
+        };
+        let own = r#"a.exe /x"y \" z"#;
+        assert_eq!(raw(r"C:\a.exe", own), (r"C:\a.exe".into(), format!("{own}\0")));
+        let (program, line) = raw(r"C:\a.cmd", r#""C:\a.cmd" %X%"#);
+        assert_eq!(program, program::command_processor());
+        assert_eq!(line.trim_end_matches('\0'), r#"cmd.exe /e:ON /v:OFF /d /s /c ""C:\a.cmd" %X%""#);
+    }
+
+    #[test]
+    fn a_script_is_given_to_powershell() {
+        assert_eq!(
+            powershell(r"C:\my scripts\x.ps1", &["a b", "$c"]),
+            r#""powershell.exe" -NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -File "C:\my scripts\x.ps1" "a b" $c"#
+        );
+    }
+
+    #[test]
     fn what_cannot_be_said_is_refused() {
-        assert!(line(Path::new("C:\\a.exe"), &[]).is_none());
-        assert!(line(Path::new("C:\\a.exe"), &["a", &"x".repeat(40_000)]).is_none());
-        let (program, _) = line(Path::new("C:\\a.BAT"), &["a"]).unwrap();
+        assert!(line(Path::new("C:\\a.exe"), &[], None).is_none());
+        assert!(line(Path::new("C:\\a.exe"), &["a", &"x".repeat(40_000)], None).is_none());
+        let (program, _) = line(Path::new("C:\\a.BAT"), &["a"], None).unwrap();
         assert!(program.to_str().unwrap().to_lowercase().ends_with("cmd.exe"));
     }
 }

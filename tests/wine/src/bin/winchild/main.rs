@@ -35,7 +35,13 @@ bridge FILE PIPE          a TCP port, whose number FILE then has, to a named pip
 
 fn main() {
     let mut args = Args::new();
-    let habit = args.next("HABIT");
+    // In the place of Wine's PowerShell, which does nothing.
+    let own = env::current_exe().unwrap_or_default();
+    let habit = if own.file_name().is_some_and(|n| n.eq_ignore_ascii_case("powershell.exe")) {
+        "print-args".to_owned()
+    } else {
+        args.next("HABIT")
+    };
     match habit.as_str() {
         "hang" => wait(),
         "ignore-ctrl" => {

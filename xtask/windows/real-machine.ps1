@@ -1,0 +1,99 @@
+# Looks at what Wine cannot show (docs/windows-coverage.md) on a real Windows. Prints a line for each look; ends with 1 if one failed.
+param([string]$Keepwell = ".\keepwell.exe")
+$ErrorActionPreference = "Stop"
+$Keepwell = (Resolve-Path $Keepwell).Path
+$work = Join-Path $env:TEMP ("keepwell-look-" + [guid]::NewGuid().ToString("N"))
+New-Item -ItemType Directory $work | Out-Null
+Set-Location $work
+$shell = "$env:SystemRoot\System32\WindowsPowerShell\v1.0\powershell.exe"
+$script:failed = 0
+
+function Look($what, $good, $seen) {
+    if ($good) { Write-Output "ok    $what" }
+    else { Write-Output "FAIL  $what`n      $seen"; $script:failed += 1 }
+}
+
+function Wait-For($what, [scriptblock]$test, $seconds = 30) {
+    $end = (Get-Date).AddSeconds($seconds)
+    while ((Get-Date) -lt $end) {
+        if (& $test) { return $true }
+        Start-Sleep -Milliseconds 200
+    }
+    return $false
+}
+
+function Service($name) { & $Keepwell status --json $name | ConvertFrom-Json | Select-Object -First 1 }
+function Program($name, $text) { Set-Content -Encoding utf8 "$work\$name.ps1" $text }
+
+Program "hungry" '$all = @(); while ($true) { $all += ,(New-Object byte[] 10MB); Start-Sleep -Milliseconds 20 }'
+Program "busy" 'while ($true) { }'
+Program "parent" 'try { Start-Process cmd.exe -ArgumentList "/c exit" -ErrorAction Stop; "child started" } catch { "child refused" }; Start-Sleep 1000'
+Program "break" '[Console]::TreatControlCAsInput = $true; "ready"; Start-Sleep 1000'
+Program "many" 'while ($true) { cmd.exe /c "for /l %i in (1,1,20000) do @rem" }'
+Program "words" 'param($a, $b) "got [$a] [$b]"; Start-Sleep 1000'
+$deep = "$work\" + ("x" * 120) + "\" + ("y" * 120)
+New-Item -ItemType Directory "\\?\$deep" -Force | Out-Null
+Copy-Item "$env:SystemRoot\System32\cmd.exe" "\\?\$deep\deep.exe"
+$share = "\\localhost\" + $work.Replace(":", "$")
+Copy-Item "$env:SystemRoot\System32\cmd.exe" "$work\shared.exe"
+@"
+[defaults]
+restart = "never"
+[services.hungry]
+command = ['$shell', '-NoProfile', '-File', '$work\hungry.ps1']
+limits = { memory = "200MB" }
+[services.busy]
+command = ['$shell', '-NoProfile', '-File', '$work\busy.ps1']
+limits = { cpu = "20%" }
+[services.parent]
+command = ['$shell', '-NoProfile', '-File', '$work\parent.ps1']
+limits = { tasks = 1 }
+[services.break]
+command = ['$shell', '-NoProfile', '-File', '$work\break.ps1']
+stop = [{ signal = "TERM", wait = "2s" }, { signal = "BREAK", wait = "10s" }]
+[services.neighbour]
+command = ['$shell', '-NoProfile', '-Command', 'Start-Sleep 1000']
+[services.window]
+command = 'notepad.exe'
+[services.many]
+command = ['$shell', '-NoProfile', '-File', '$work\many.ps1']
+[services.words]
+command = ['$work\words.ps1', 'two words', '`$plain']
+[services.deep]
+command = ['$deep\deep.exe', '/c', 'echo from deep']
+[services.share]
+command = ['$share\shared.exe', '/c', 'cd']
+cwd = '$env:SystemRoot'
+"@ | Set-Content -Encoding ascii keepwell.toml
+
+& $Keepwell up --detach | Out-Null
+try {
+    $info = (& $Keepwell info) -join "`n"
+    Look "jobs hold memory, cpu and tasks" ($info -match "limits: job objects \(memory, cpu, tasks\)") $info
+    $told = Wait-For "memory" { ((& $Keepwell events hungry) -join "`n") -match "limits.memory" } 60
+    Look "a tree that runs into its memory limit is told" $told (& $Keepwell explain hungry)
+    Service busy | Out-Null; Start-Sleep 5
+    $busy = (Service busy).cpu_percent
+    Look "a busy loop is held to its share" ($busy -gt 1 -and $busy -lt 40) "cpu_percent $busy"
+    Look "a process too many is refused" (Wait-For "refusal" { ((& $Keepwell logs parent) -join "`n") -match "child refused" }) (& $Keepwell logs parent)
+    Service many | Out-Null; Start-Sleep 5
+    Look "time of processes that ended counts" ((Service many).cpu_percent -gt 0) (Service many)
+    Look "a .ps1 gets its arguments" (Wait-For "words" { ((& $Keepwell logs words) -join "`n").Contains('got [two words] [$plain]') }) (& $Keepwell logs words)
+    Look "a program may have a long path" (Wait-For "deep" { ((& $Keepwell logs deep) -join "`n") -match "from deep" }) (& $Keepwell explain deep)
+    Look "a program may be on a share" (Wait-For "share" { ((& $Keepwell logs share) -join "`n") -match "Windows" }) (& $Keepwell explain share)
+    Wait-For "ready" { ((& $Keepwell logs break) -join "`n") -match "ready" } | Out-Null
+    & $Keepwell stop break | Out-Null
+    $why = (& $Keepwell explain break) -join "`n"
+    Look "Ctrl+Break ends what ignores Ctrl+C" ($why -match "Ctrl\+Break to the main process: worked") $why
+    Look "a neighbour hears nothing of it" ((Service neighbour).pid -gt 0) (Service neighbour)
+    & $Keepwell stop window | Out-Null
+    $why = (& $Keepwell explain window) -join "`n"
+    Look "WM_CLOSE ends a program with a window" ($why -match "WM_CLOSE to the whole tree: worked") $why
+}
+finally {
+    & $Keepwell down 2>$null | Out-Null
+    Set-Location $env:TEMP
+    Remove-Item -Recurse -Force "\\?\$work" -ErrorAction SilentlyContinue
+}
+if ($script:failed -gt 0) { Write-Output "$($script:failed) failed"; exit 1 }
+Write-Output "all is as the documents say"
