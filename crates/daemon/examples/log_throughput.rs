@@ -75,6 +75,7 @@ fn run_bare(file: &Path, bytes: u64) -> io::Result<Cost> {
     let mut waiter = Waiter::new()?;
     waiter.add(read.as_handle(), 0, Interest::Read)?;
     let (mut wakes, mut offset) = (Vec::new(), 0);
+    let mut mover = pipe::Mover::open(&file.with_extension("moves"))?;
     let mut out = OpenOptions::new().write(true).create(true).truncate(true).open(file)?;
     'all: loop {
         waiter.wait(None, &mut wakes)?;
@@ -87,7 +88,8 @@ fn run_bare(file: &Path, bytes: u64) -> io::Result<Cost> {
                 out = OpenOptions::new().write(true).create(true).truncate(true).open(file)?;
                 offset = 0;
             }
-            match pipe::move_to_file(read.as_handle(), &out, offset, LARGE) {
+            let place = pipe::Place { file: &out, number: 0, offset };
+            match mover.move_to_file(0, read.as_handle(), place, LARGE) {
                 Ok(0) => break 'all,
                 Ok(n) => offset += n as u64,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,

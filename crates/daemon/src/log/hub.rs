@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use keepwell_core::event::Level;
 use keepwell_core::{Mono, RunId};
+use keepwell_os::pipe::Mover;
 use keepwell_os::wait::{Interest, Waiter, Wake};
 use keepwell_os::{AsHandle, clock, pipe};
 use tokio::sync::oneshot;
@@ -70,7 +71,7 @@ impl Ask {
     }
 }
 
-pub(super) fn start(memory: Memory, news: Box<dyn Fn(LogNews) + Send>) -> io::Result<Door> {
+pub(super) fn start(memory: Memory, mover: Mover, news: Box<dyn Fn(LogNews) + Send>) -> io::Result<Door> {
     let waiter = Waiter::new()?;
     let waker = waiter.waker();
     let inbox = Arc::new(Inbox::default());
@@ -83,7 +84,7 @@ pub(super) fn start(memory: Memory, news: Box<dyn Fn(LogNews) + Send>) -> io::Re
         troubled: BTreeSet::new(),
         grown: BTreeMap::new(),
         memory,
-        tools: Tools::new(news),
+        tools: Tools::new(mover, news),
     };
     let thread = thread::Builder::new().name("log".to_owned()).stack_size(STACK).spawn(|| hub.run())?;
     Ok(Door::new(inbox, waker, thread))
@@ -196,13 +197,20 @@ impl Hub {
     fn open(&mut self, slot: u32, shared: Arc<SlotShared>, spec: &LogSpec) {
         self.close(slot);
         let sinks = lock(&shared.sinks).clone();
-        let sinks: Vec<Sink> =
+        let mut sinks: Vec<Sink> =
             sinks.into_iter().map(|s| Sink::open(slot, s, spec.rotate_size, &mut self.tools)).collect();
+        let (early, last) = (self.early.remove(&slot).unwrap_or_default(), sinks.len() - 1);
+        for (stream, source) in shared.sources.iter().enumerate() {
+            let Some(source) = source else { continue };
+            let of_it = early.iter().filter(|(s, ..)| usize::from(*s) == stream);
+            let drained = of_it.flat_map(|(_, bytes, _)| bytes).copied().collect::<Vec<u8>>();
+            sinks[stream.min(last)].resume(source, &drained, &mut self.tools);
+        }
         let files: Vec<&SinkShared> = sinks.iter().map(|s| &*s.shared).collect();
         let (run, marks) = self.memory.recall(slot, &files);
         files.iter().zip(marks).for_each(|(file, marks)| file.state().marks = marks);
         self.slots.insert(slot, Slot { shared: Arc::clone(&shared), sinks, run, flow: Default::default() });
-        for (stream, bytes, dropped) in self.early.remove(&slot).unwrap_or_default() {
+        for (stream, bytes, dropped) in early {
             self.prepend(slot, stream, bytes, dropped);
         }
         for (stream, source) in shared.sources.iter().enumerate() {
@@ -258,6 +266,7 @@ impl Hub {
         for source in slot.shared.sources.iter().flatten() {
             // It is gone already if its writers are.
             let _ = self.waiter.remove(source.pipe.as_handle());
+            self.tools.mover.forget(source.key);
         }
         slot.sinks.iter_mut().for_each(|s| s.finish(&mut self.tools));
         // Its number may be another's one day.

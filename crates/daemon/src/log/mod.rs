@@ -1,7 +1,8 @@
 //! Services' output: from their pipes into files, and back out of the files for whoever wants to read it.
 //!
 //! One thread moves the bytes of all services. It splices, so that a byte is always either still in the pipe (which the
-//! anchor holds) or already in the file, and a daemon that is killed loses and doubles nothing. It never blocks a writer:
+//! anchor holds) or already in the file, or keeps a record that says which of the two is so; and a daemon that is killed
+//! loses and doubles nothing. It never blocks a writer:
 //! what a file does not take goes into a bounded ring, and then is dropped and counted. It never decides anything, and
 //! never looks at what it moves; whoever needs the text reads it back from the file.
 //!
@@ -45,6 +46,7 @@ use std::time::Duration;
 use keepwell_core::event::Level;
 use keepwell_core::{RunId, Wall};
 use keepwell_os::Handle;
+use keepwell_os::pipe::Mover;
 use keepwell_sdk::wire::LogLine;
 use regex_lite::Regex;
 use tokio::sync::{mpsc, oneshot};
@@ -116,14 +118,20 @@ impl LogHub {
     /// # Errors
     /// When the host is out of threads or descriptors.
     pub fn start(memory: &Path, news: impl Fn(LogNews) + Send + 'static) -> io::Result<LogHub> {
-        hub::start(Memory::open(memory), Box::new(news)).map(|door| LogHub(Arc::new(door)))
+        let moves = shared::suffixed(memory, "moves");
+        if !memory.exists() {
+            // What is left of an earlier guardian's means nothing for other pipes.
+            let _ = std::fs::remove_file(&moves);
+        }
+        let mover = Mover::open(&moves)?;
+        hub::start(Memory::open(memory), mover, Box::new(news)).map(|door| LogHub(Arc::new(door)))
     }
 
     /// Moves the output of this slot from now on: `out` (and `err`) are the read ends of its pipes. Errors without an
     /// `error_file` go to `file` too. `shown` is the name that its lines carry. A file that cannot be opened is told and
     /// tried again.
     pub fn open(&self, slot: u32, shown: String, spec: LogSpec, out: Handle, err: Option<Handle>) {
-        let shared = Arc::new(SlotShared::new(shown, &spec, out, err));
+        let shared = Arc::new(SlotShared::new(slot, shown, &spec, out, err));
         self.0.slots().insert(slot, Arc::clone(&shared));
         self.0.ask(Ask::Open { slot, shared, spec });
     }

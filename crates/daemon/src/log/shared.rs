@@ -115,11 +115,18 @@ impl Follower {
 }
 
 impl SlotShared {
-    pub(super) fn new(shown: String, spec: &LogSpec, out: Handle, err: Option<Handle>) -> SlotShared {
+    pub(super) fn new(
+        slot: u32,
+        shown: String,
+        spec: &LogSpec,
+        out: Handle,
+        err: Option<Handle>,
+    ) -> SlotShared {
         let files = spec.files(err.is_some());
+        let source = |stream, pipe| SourceShared::new(slot * 2 + stream, pipe);
         SlotShared {
             shown,
-            sources: [Some(SourceShared::new(out)), err.map(SourceShared::new)],
+            sources: [Some(source(0, out)), err.map(|err| source(1, err))],
             sinks: Mutex::new(files.into_iter().map(|f| Arc::new(SinkShared::new(f, spec.keep))).collect()),
             closed: AtomicBool::new(false),
             followed: AtomicBool::new(false),
@@ -162,6 +169,8 @@ impl SlotShared {
 
 /// The read end of one pipe.
 pub(super) struct SourceShared {
+    /// Its number among all pipes.
+    pub(super) key: u32,
     pub(super) pipe: Handle,
     /// Bytes taken out of it so far.
     moved: AtomicU64,
@@ -173,8 +182,8 @@ pub(super) struct SourceShared {
 const LOOKS: u32 = 10_000;
 
 impl SourceShared {
-    fn new(pipe: Handle) -> SourceShared {
-        SourceShared { pipe, moved: AtomicU64::new(0), turns: AtomicU64::new(0) }
+    fn new(key: u32, pipe: Handle) -> SourceShared {
+        SourceShared { key, pipe, moved: AtomicU64::new(0), turns: AtomicU64::new(0) }
     }
 
     pub(super) fn moved(&self) -> u64 {

@@ -103,6 +103,16 @@ impl Sink {
         sink
     }
 
+    /// Goes on where an earlier hub was ended, perhaps amid a move from this pipe; `drained` was taken out of it since.
+    pub(super) fn resume(&mut self, source: &SourceShared, drained: &[u8], tools: &mut Tools) {
+        let (Some(file), SinkKind::Regular) = (&self.file, self.kind) else { return };
+        match tools.mover.resume(source.key, source.pipe.as_handle(), drained, file) {
+            Ok(end) => self.offset = end,
+            Err(e) => self.enter(&e, tools),
+        }
+        self.shared.state().began = self.offset;
+    }
+
     /// Other limits for the same file.
     pub(super) fn limit(&mut self, rotate_size: u64, keep: u32) {
         self.rotate_size = rotate_size;
@@ -193,8 +203,10 @@ impl Sink {
             Plan::Upto(len) => (len, false),
         };
         let Some(file) = &self.file else { return Took::Empty };
+        let number = if self.kind == SinkKind::Regular { self.number } else { 0 };
+        let place = pipe::Place { file, number, offset: self.offset };
         let moved = source.taking(
-            || pipe::move_to_file(source.pipe.as_handle(), file, self.offset, len),
+            || tools.mover.move_to_file(source.key, source.pipe.as_handle(), place, len),
             |moved| moved.as_ref().map_or(0, |n| *n as u64),
         );
         match moved {

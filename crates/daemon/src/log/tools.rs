@@ -5,6 +5,7 @@ use std::io;
 
 use keepwell_core::Mono;
 use keepwell_core::event::Level;
+use keepwell_os::pipe::Mover;
 use keepwell_os::{AsHandle, Handle, pipe};
 
 use super::shared::SourceShared;
@@ -21,6 +22,7 @@ pub(super) struct Tools {
     /// Where what is in a pipe is looked at before it is moved.
     scratch: Option<(Handle, Handle)>,
     buffer: Vec<u8>,
+    pub(super) mover: Mover,
     /// Bytes in all rings.
     pub(super) rings: usize,
     pub(super) now: Mono,
@@ -30,8 +32,8 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn new(news: Box<dyn Fn(LogNews) + Send>) -> Tools {
-        Tools { scratch: None, buffer: Vec::new(), rings: 0, now: Mono(0), index_at: None, news }
+    pub(super) fn new(mover: Mover, news: Box<dyn Fn(LogNews) + Send>) -> Tools {
+        Tools { scratch: None, buffer: Vec::new(), mover, rings: 0, now: Mono(0), index_at: None, news }
     }
 
     pub(super) fn tell(&self, slot: u32, level: Level, text: String) {

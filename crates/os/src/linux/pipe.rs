@@ -61,20 +61,65 @@ pub fn set_capacity(pipe: BorrowedHandle<'_>, bytes: usize) -> io::Result<usize>
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
-/// Moves up to `len` bytes from a pipe into a file at `offset`, without a copy of ours: a byte is either still in the
-/// pipe or already in the file, whatever happens to this process. 0 means that no writer is left and the pipe is empty.
-///
-/// # Errors
-/// `WouldBlock`: the pipe is empty. `InvalidInput`: this file takes no splice. Anything else is the file's; the bytes
-/// are still in the pipe.
-pub fn move_to_file(pipe: BorrowedHandle<'_>, file: &File, offset: u64, len: usize) -> io::Result<usize> {
-    let mut at = libc::loff_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
-    let (from, to) = (pipe.as_raw_fd(), file.as_raw_fd());
-    let flags = libc::SPLICE_F_NONBLOCK;
-    again(|| {
-        // SAFETY: `at` lives through the call; both descriptors are open.
-        check_len(unsafe { libc::splice(from, ptr::null_mut(), to, &raw mut at, len, flags) })
-    })
+/// Where in a file bytes go.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The file.
+    pub file: &'a File,
+    /// [`file_number`] of it; 0 for what keeps nothing. Only where bytes cannot be moved in one step it is of use.
+    pub number: u64,
+    /// From its beginning.
+    pub offset: u64,
+}
+
+/// Moves bytes from pipes into files, each once, whatever becomes of this process meanwhile: by splice(2), without a copy
+/// of ours, so that a byte is either still in the pipe or already in the file. Nothing has to be kept for that.
+#[derive(Debug)]
+pub struct Mover;
+
+impl Mover {
+    /// Goes on where another process left off; `path` would be the file for what that takes.
+    ///
+    /// # Errors
+    /// Never here.
+    pub fn open(_: &Path) -> io::Result<Mover> {
+        Ok(Mover)
+    }
+
+    /// Moves up to `len` bytes. `key` is the pipe's number: small, and the same in the next process. 0 means that no
+    /// writer is left and the pipe is empty.
+    ///
+    /// # Errors
+    /// `WouldBlock`: the pipe is empty. `InvalidInput`: this file takes no splice. Anything else is the file's; the bytes
+    /// are still in the pipe.
+    pub fn move_to_file(
+        &mut self,
+        _: u32,
+        pipe: BorrowedHandle<'_>,
+        to: Place<'_>,
+        len: usize,
+    ) -> io::Result<usize> {
+        let mut at =
+            libc::loff_t::try_from(to.offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+        let (from, to) = (pipe.as_raw_fd(), to.file.as_raw_fd());
+        let flags = libc::SPLICE_F_NONBLOCK;
+        again(|| {
+            // SAFETY: `at` lives through the call; both descriptors are open.
+            check_len(unsafe { libc::splice(from, ptr::null_mut(), to, &raw mut at, len, flags) })
+        })
+    }
+
+    /// Where a file that the pipe was moved into goes on: its end. What was being moved into it as an earlier process ended,
+    /// and is still in the pipe or in `drained` (which was taken out of the pipe since), would be cut off first.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn resume(&mut self, _: u32, _: BorrowedHandle<'_>, _: &[u8], file: &File) -> io::Result<u64> {
+        Ok(file.metadata()?.len())
+    }
+
+    /// The pipe of this number is no more.
+    pub fn forget(&mut self, _: u32) {}
 }
 
 /// Puts what is first in `from` into `to` too, and leaves it in `from`. Gives how much; less than `len` also when `to`
@@ -199,12 +244,15 @@ mod tests {
         write_at(&file, b"old ", 0).unwrap();
         let (read, write) = filled(b"hello world");
         assert_eq!(available(read.as_fd()).unwrap(), 11);
-        assert_eq!(move_to_file(read.as_fd(), &file, 4, 5).unwrap(), 5);
+        let moved =
+            |offset, len| Mover.move_to_file(3, read.as_fd(), Place { file: &file, number: 1, offset }, len);
+        assert_eq!(moved(4, 5).unwrap(), 5);
         assert_eq!(available(read.as_fd()).unwrap(), 6);
-        assert_eq!(move_to_file(read.as_fd(), &file, 9, 100).unwrap(), 6);
-        assert_eq!(move_to_file(read.as_fd(), &file, 15, 100).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(moved(9, 100).unwrap(), 6);
+        assert_eq!(moved(15, 100).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(write);
-        assert_eq!(move_to_file(read.as_fd(), &file, 15, 100).unwrap(), 0);
+        assert_eq!(moved(15, 100).unwrap(), 0);
+        assert_eq!(Mover.resume(3, read.as_fd(), b"", &file).unwrap(), 15);
         assert_eq!(fs::read(&path).unwrap(), b"old hello world");
         let mut bytes = [0; 5];
         assert_eq!(read_at(&file, &mut bytes, 4).unwrap(), 5);
@@ -249,7 +297,8 @@ mod tests {
         let (null, kind) = open_sink(Path::new("/dev/null")).unwrap();
         assert_eq!(kind, SinkKind::Device);
         let (read, _write) = filled(b"gone");
-        assert_eq!(move_to_file(read.as_fd(), &null, 0, 100).unwrap(), 4);
+        let nowhere = Place { file: &null, number: 0, offset: 0 };
+        assert_eq!(Mover.move_to_file(3, read.as_fd(), nowhere, 100).unwrap(), 4);
     }
 
     #[test]

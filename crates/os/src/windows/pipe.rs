@@ -27,9 +27,13 @@ use windows_sys::Win32::System::Pipes::{
 use super::ipc::{BorrowedHandle, Handle, broken, read_now};
 use super::sys::{self, check, owned, wide};
 
+mod mover;
+
+pub use mover::{Mover, Place};
+
 /// As much as a pipe has on Linux at first. It cannot be changed later.
 const CAPACITY: u32 = 64 << 10;
-/// Moved at once, through memory of ours.
+/// Looked at or copied at once.
 const PIECE: usize = 64 << 10;
 /// Another process may be quicker to open a pipe that has a name; then it is tried under another one.
 const TRIES: u32 = 10;
@@ -132,30 +136,12 @@ pub fn capacity(_: BorrowedHandle<'_>) -> io::Result<usize> {
     Ok(CAPACITY as usize)
 }
 
-/// Gives what it is: a pipe's size cannot be changed here.
+/// A pipe's size cannot be changed here.
 ///
 /// # Errors
-/// Never here.
-pub fn set_capacity(pipe: BorrowedHandle<'_>, _: usize) -> io::Result<usize> {
-    capacity(pipe)
-}
-
-/// Moves up to `len` bytes from a pipe into a file at `offset`. They leave the pipe when they are in the file: if this
-/// process ends between the two, they are found in both. 0 means that no writer is left and the pipe is empty.
-///
-/// # Errors
-/// `WouldBlock`: the pipe is empty. Anything else is the file's; the bytes are still in the pipe.
-pub fn move_to_file(pipe: BorrowedHandle<'_>, file: &File, offset: u64, len: usize) -> io::Result<usize> {
-    let mut piece = vec![0; len.min(PIECE)];
-    let n = match look(pipe.raw(), &mut piece) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
-        n => n?,
-    };
-    if n == 0 {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    let written = write_at(file, piece.get(..n).unwrap_or_default(), offset)?;
-    read(pipe, piece.get_mut(..written).unwrap_or_default())
+/// `Unsupported`.
+pub fn set_capacity(_: BorrowedHandle<'_>, _: usize) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Puts what is first in `from` into `to` too, and leaves it in `from`. Gives how much. `to` is empty.
@@ -272,24 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_move_to_an_offset_and_leave_the_pipe() {
+    fn a_file_is_made_with_its_folders_and_read_where_one_likes() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("new/folder/web.log");
-        let (file, kind) = open_sink(&path).unwrap();
+        let (file, kind) = open_sink(&dir.path().join("new/folder/web.log")).unwrap();
         assert_eq!(kind, SinkKind::Regular);
         write_at(&file, b"old ", 0).unwrap();
-        let (read, write) = filled(b"hello world");
-        assert_eq!(available(read.as_handle()).unwrap(), 11);
-        assert_eq!(move_to_file(read.as_handle(), &file, 4, 5).unwrap(), 5);
-        assert_eq!(available(read.as_handle()).unwrap(), 6);
-        assert_eq!(move_to_file(read.as_handle(), &file, 9, 100).unwrap(), 6);
-        let empty = move_to_file(read.as_handle(), &file, 15, 100).unwrap_err();
-        assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
-        drop(write);
-        assert_eq!(move_to_file(read.as_handle(), &file, 15, 100).unwrap(), 0);
         let mut bytes = [0; 15];
-        assert_eq!(read_at(&file, &mut bytes, 0).unwrap(), 15);
-        assert_eq!(&bytes, b"old hello world");
+        assert_eq!(read_at(&file, &mut bytes, 1).unwrap(), 3);
+        assert_eq!(&bytes[..3], b"ld ");
     }
 
     #[test]
@@ -311,7 +287,9 @@ mod tests {
         let (null, kind) = open_sink(Path::new("NUL")).unwrap();
         assert_eq!(kind, SinkKind::Device);
         let (read, _write) = filled(b"gone");
-        assert_eq!(move_to_file(read.as_handle(), &null, 0, 100).unwrap(), 4);
+        let nowhere = Place { file: &null, number: 0, offset: 0 };
+        let mut mover = Mover::open(&dir.path().join("moves")).unwrap();
+        assert_eq!(mover.move_to_file(3, read.as_handle(), nowhere, 100).unwrap(), 4);
     }
 
     #[test]
