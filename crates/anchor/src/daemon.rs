@@ -234,6 +234,7 @@ impl<H: Host> Anchor<H> {
         let words = String::from_utf8_lossy(&life.words);
         let words = words.trim_end();
         let how = describe(status);
+        let killed = !life.hung && was_killed(status, words);
         if words.is_empty() {
             self.host.say(&format!("keepwell: the daemon (pid {}) ended: {how}\n", life.pid));
         } else {
@@ -249,7 +250,6 @@ impl<H: Host> Anchor<H> {
         self.host
             .tell_manager(&format!("STATUS=the daemon ended ({how}); services run on, another is started"));
         // A kill from outside says nothing about the daemon, and one that was sound until now fails for the first time.
-        let killed = status.signal == Some(stop::KILL) && !life.hung;
         if up_for.is_some_and(|t| t >= SOUND || killed) {
             self.daemon.failures = 0;
         }
@@ -309,10 +309,36 @@ fn helper_request(arguments: &[OsString]) -> SpawnRequest {
     }
 }
 
+/// Whether somebody else ended it. Where a kill leaves but a code of the killer's choice: a daemon that ends by itself says
+/// why, and the codes of crashes are negative.
+fn was_killed(status: ProcessStatus, words: &str) -> bool {
+    match (status.signal, status.code) {
+        (Some(signal), _) => signal == stop::KILL,
+        (None, code) => words.is_empty() && code.is_some_and(|code| code >= 0),
+    }
+}
+
 fn describe(status: ProcessStatus) -> String {
     match (status.code, status.signal) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => stop::signal_name(signal),
         (None, None) => "nobody knows how".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_is_told_from_a_crash_and_from_an_end_with_a_reason() {
+        let code = |code| ProcessStatus { code: Some(code), ..ProcessStatus::default() };
+        let signal = |signal| ProcessStatus { signal: Some(signal), ..ProcessStatus::default() };
+        assert!(was_killed(signal(stop::KILL), "words"));
+        assert!(!was_killed(signal(stop::TERM), ""));
+        assert!(was_killed(code(1), "") && was_killed(code(0), ""));
+        assert!(!was_killed(code(101), "the daemon panicked"));
+        // An access violation.
+        assert!(!was_killed(code(-1_073_741_819), ""));
     }
 }

@@ -12,6 +12,7 @@ pub mod probe;
 pub mod store;
 pub mod trace;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -75,7 +76,15 @@ pub fn main() -> i32 {
             let _ = all_served.recv_timeout(LAST_WORDS);
             keepwell_sdk::exit::DONE
         }
-        Ended::AnchorGone | Ended::Broken => keepwell_sdk::exit::FAILED,
+        // Without a word it would be taken for one that was killed. Nobody may be there to hear it.
+        Ended::AnchorGone => {
+            let _ = writeln!(std::io::stderr(), "keepwell: the anchor is gone");
+            keepwell_sdk::exit::FAILED
+        }
+        Ended::Broken => {
+            let _ = writeln!(std::io::stderr(), "keepwell: the daemon can wait for nothing");
+            keepwell_sdk::exit::FAILED
+        }
     };
     trace::flush();
     code

@@ -9,12 +9,14 @@
 
 mod api;
 mod guardian;
+mod load;
 mod prefix;
 mod service;
 mod wait;
 
 pub use api::Api;
 pub use guardian::{Guardian, windows_path};
+pub use load::Load;
 pub use prefix::{Answer, Prefix, Process, answer, child, is_here, keepwell};
 pub use service::{Query, Service};
 pub use wait::{DEADLINE, wait_some, wait_some_within, wait_until};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use keepwell_sdk::wire::{Info, Status};
+use keepwell_sdk::wire::{Event, Info, Status};
 
 use crate::api::Api;
 use crate::guardian::child_path;
@@ -220,6 +220,13 @@ impl<'a> Service<'a> {
     #[must_use]
     pub fn info(&self) -> Option<Info> {
         self.api.as_ref().expect("`reach` comes first").info()
+    }
+
+    /// Every event so far, oldest first.
+    #[track_caller]
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.api.as_ref().expect("`reach` comes first").events()
     }
 
     /// Waits until this is so of all its programs.
