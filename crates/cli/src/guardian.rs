@@ -78,6 +78,11 @@ impl Guardian {
         Ok(guardian)
     }
 
+    /// Only the one whose anchor has this pid, and nobody who takes its place.
+    pub(crate) fn bound_to(self, anchor: u32) -> Self {
+        Self { client: self.client.bound_to(anchor), ..self }
+    }
+
     async fn running(places: &[Place]) -> Result<Vec<Self>> {
         let mut found = vec![];
         for place in places {

@@ -96,7 +96,7 @@ pub(crate) fn prepare(cx: &Context, hold: Hold) -> Result<AnchorOptions> {
         guardian: guardian_name(&state)?,
         program: None,
         daemon: words(vec!["internal".into(), "daemon".into()]),
-        view: view.map(|v| words(v.arguments(&socket.display().to_string(), &color))),
+        view: view.map(|v| words(v.arguments(&socket.display().to_string(), std::process::id(), &color))),
         options: options.encode(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         keep: vec![(b"lock".to_vec(), lock.into_handle())],

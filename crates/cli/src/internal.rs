@@ -33,6 +33,9 @@ pub(crate) struct ViewArgs {
     /// The guardian's API
     #[arg(long)]
     socket: PathBuf,
+    /// The guardian's anchor, by its pid
+    #[arg(long)]
+    anchor: u32,
     /// Which shape
     #[arg(long, value_enum)]
     style: Style,
@@ -49,16 +52,18 @@ enum Style {
 }
 
 impl ViewStyle {
-    /// The view's command line, without the program.
-    pub(crate) fn arguments(self, socket: &str, color: &str) -> Vec<String> {
+    /// The view's command line, without the program. `anchor` is a pid.
+    pub(crate) fn arguments(self, socket: &str, anchor: u32, color: &str) -> Vec<String> {
         let (style, quiet) = match self {
             ViewStyle::Lines { quiet } => ("lines", quiet),
             ViewStyle::Json { quiet } => ("json", quiet),
             ViewStyle::Through => ("through", false),
         };
-        let mut all = ["internal", "view", "--socket", socket, "--style", style, "--color", color]
-            .map(str::to_owned)
-            .to_vec();
+        let anchor = anchor.to_string();
+        let mut all =
+            ["internal", "view", "--socket", socket, "--anchor", &anchor, "--style", style, "--color", color]
+                .map(str::to_owned)
+                .to_vec();
         if quiet {
             all.push("--quiet".to_owned());
         }
@@ -80,7 +85,7 @@ impl Internal {
                     Style::Json => ViewStyle::Json { quiet: args.quiet },
                     Style::Through => ViewStyle::Through,
                 };
-                wait_for(view(View { socket: args.socket, style, look: cx.look() }))
+                wait_for(view(View { socket: args.socket, anchor: args.anchor, style, look: cx.look() }))
             }
             Internal::Service(args) => args.run(cx),
             Internal::Anchor { options } => {

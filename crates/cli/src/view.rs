@@ -25,6 +25,8 @@ use keepwell_sdk::client::{EventQuery, LogQuery};
 pub(crate) struct View {
     /// The guardian's API.
     pub(crate) socket: PathBuf,
+    /// The guardian's anchor, by its pid: who comes after it on the same socket has a view of its own.
+    pub(crate) anchor: u32,
     /// Which shape.
     pub(crate) style: ViewStyle,
     /// Of stdout.
@@ -44,7 +46,7 @@ pub(crate) async fn view(view: View) -> Result<i32> {
     keepwell_os::signals::ignore_terminal();
     let _deaf = Interrupt::listen()?;
     let state = view.socket.parent().unwrap_or(Path::new("."));
-    let contact = first_contact(&view.socket).await;
+    let contact = first_contact(&view).await;
     if view.style == ViewStyle::Through {
         return match contact {
             Some((guardian, info)) => through::through(&guardian, state, info.started).await,
@@ -139,9 +141,9 @@ impl Output {
 }
 
 /// The anchor starts the view when its daemon answers; a guardian that does not answer any more has ended already.
-async fn first_contact(socket: &Path) -> Option<(Guardian, Info)> {
-    let place = Place { scope: None, socket: socket.to_owned(), chosen: true };
-    let guardian = Guardian::at(&place).await.ok()?;
+async fn first_contact(view: &View) -> Option<(Guardian, Info)> {
+    let place = Place { scope: None, socket: view.socket.clone(), chosen: true };
+    let guardian = Guardian::at(&place).await.ok()?.bound_to(view.anchor);
     let info = guardian.info().await.ok()?;
     Some((guardian, info))
 }

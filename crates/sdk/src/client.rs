@@ -148,7 +148,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn events_follow(&self, query: EventQuery) -> Result<Events, Error> {
-        Events::open(self.clone(), query).await
+        Events::open(self.bound(), query).await
     }
 
     /// Output that was written, oldest first within an instance.
@@ -164,7 +164,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn logs_follow(&self, query: LogQuery) -> Result<Lines, Error> {
-        Lines::open(self.clone(), query).await
+        Lines::open(self.bound(), query).await
     }
 }
 

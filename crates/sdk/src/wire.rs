@@ -16,6 +16,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The header of every answer that says which guardian gave it: its anchor's pid. A guardian that comes after it on the same
+/// socket has another.
+pub const GUARDIAN_HEADER: &str = "keepwell-guardian";
+
 /// One service instance.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

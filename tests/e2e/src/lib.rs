@@ -413,7 +413,7 @@ impl Guardian {
             if left.is_empty() {
                 return;
             }
-            assert!(start.elapsed() < within, "after {within:?} still there: {left:#?}\n{}", self.traces());
+            assert!(start.elapsed() < within, "{}\nafter {within:?} still there: {left:#?}", self.traces());
             sleep(LOOK);
         }
     }

@@ -215,14 +215,44 @@ fn both_killed_in_one_instant_leave_nothing_to_the_next_start() {
             sys::kill(anchor, signal);
         }
         g.forget();
-        let old: Vec<u32> = g.services_running().iter().map(|(pid, _)| *pid).collect();
+        let old: Vec<u32> = g.processes().iter().map(|(pid, _)| *pid).collect();
         g.start(&[]);
         g.wait_answering();
         g.wait_for("all up again", |all| all.iter().all(|s| s.pid.is_some_and(|p| !old.contains(&p))));
-        let still: Vec<_> = g.services_running().into_iter().filter(|(pid, _)| old.contains(pid)).collect();
-        assert_eq!(still, [], "of the guardian before");
+        let still = || -> Vec<_> { g.processes().into_iter().filter(|(pid, _)| old.contains(pid)).collect() };
+        let services: Vec<_> = still().into_iter().filter(|(_, c)| !c.contains(" internal view ")).collect();
+        assert_eq!(services, [], "of the guardian before");
+        // What showed the one before does not go on with its successor.
+        wait_until("its view has ended", || still().is_empty());
         g.end();
     }
+}
+
+#[test]
+fn who_follows_a_guardian_does_not_go_on_with_the_next() {
+    let mut g = Guardian::up("[services.a]\ncommand = 'CHILD hang'\n");
+    g.pid("a");
+    let seen = std::fs::File::create(g.path("seen")).unwrap();
+    let mut follower = g.command(&["events", "-f"]).stdout(seen).spawn().unwrap();
+    wait_until("it is there", || !g.read("seen").is_empty());
+    g.cli(&["restart", "a"]).good();
+    wait_until("it follows", || g.read("seen").matches("started, pid").count() == 2);
+    // It sleeps over the change of guardians, and finds the same socket.
+    sys::kill(follower.id(), sys::SIGSTOP);
+    let (anchor, daemon) = (g.anchor(), g.daemon());
+    let old: Vec<u32> = g.processes().iter().map(|(pid, _)| *pid).collect();
+    for signal in [sys::SIGSTOP, sys::SIGKILL] {
+        sys::kill(daemon, signal);
+        sys::kill(anchor, signal);
+    }
+    g.forget();
+    g.start(&[]);
+    g.wait_answering();
+    sys::kill(follower.id(), sys::SIGCONT);
+    wait_until("the follower has ended", || follower.try_wait().unwrap().is_some());
+    assert!(follower.wait().unwrap().success());
+    wait_until("the view has ended too", || g.processes().iter().all(|(pid, _)| !old.contains(pid)));
+    g.end();
 }
 
 /// The folder of a guardian's control groups, made to look an hour old; `None`: it has none.

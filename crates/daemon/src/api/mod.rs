@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::HeaderValue;
 use axum::middleware;
+use axum::response::Response;
 use axum::routing::{get, post};
 use keepwell_os::local::{Endpoint, Listener};
 use keepwell_sdk::wire;
@@ -50,6 +52,7 @@ pub struct ApiState {
     log: Arc<dyn LogSource>,
     events: broadcast::Sender<Arc<wire::Event>>,
     access: Access,
+    guardian: HeaderValue,
     audience: Audience,
     readers: Arc<Semaphore>,
     large: Arc<Semaphore>,
@@ -57,6 +60,7 @@ pub struct ApiState {
 
 impl ApiState {
     /// `events` must carry each event after it was given to `store`, so that a follower misses none between the two.
+    /// `anchor`: its pid, which is the same for each daemon of a guardian and another for the guardian that comes after it.
     #[must_use]
     pub fn new(
         engine: EngineHandle,
@@ -64,9 +68,12 @@ impl ApiState {
         log: Arc<dyn LogSource>,
         events: broadcast::Sender<Arc<wire::Event>>,
         access: Access,
+        anchor: u32,
     ) -> Self {
         let (readers, large) = (Arc::new(Semaphore::new(READERS)), Arc::new(Semaphore::new(LARGE)));
-        Self { audience: Audience::new(engine.clone()), engine, store, log, events, access, readers, large }
+        let guardian = HeaderValue::from(anchor);
+        let audience = Audience::new(engine.clone());
+        Self { audience, engine, store, log, events, access, guardian, readers, large }
     }
 
     /// Those who follow events, for the engine to ask after.
@@ -140,6 +147,11 @@ pub async fn serve(endpoint: Endpoint, state: Arc<ApiState>) {
 }
 
 fn router(state: Arc<ApiState>) -> Router {
+    let guardian = state.guardian.clone();
+    let sign = move |mut response: Response| {
+        response.headers_mut().insert(wire::GUARDIAN_HEADER, guardian.clone());
+        std::future::ready(response)
+    };
     Router::new()
         .route("/v1/info", get(routes::info))
         .route("/v1/services", get(routes::services))
@@ -153,6 +165,7 @@ fn router(state: Arc<ApiState>) -> Router {
         .method_not_allowed_fallback(routes::no_method)
         .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), access::authorise))
+        .layer(middleware::map_response(sign))
         .with_state(state)
 }
 

@@ -142,7 +142,7 @@ impl World {
         let store = Store::open(dir.path()).store;
         let (events, _) = broadcast::channel(behind);
         let state =
-            Arc::new(ApiState::new(engine, store, Arc::new(Output), events.clone(), Access::default()));
+            Arc::new(ApiState::new(engine, store, Arc::new(Output), events.clone(), Access::default(), 7));
         Self { dir, state, events }
     }
 

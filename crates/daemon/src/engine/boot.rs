@@ -210,6 +210,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         Arc::new(log.clone()),
         events.clone(),
         access.clone(),
+        left.welcome.pid,
     );
     let audience = api.audience();
     opened.store.attach(handle.clone());

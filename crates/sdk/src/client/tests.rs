@@ -122,6 +122,22 @@ async fn a_stream_that_broke_before_its_first_event_knows_its_position() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_does_not_go_on_with_the_next_guardian() {
+    let by =
+        |pid: u32, answer: String| answer.replacen("\r\n", &format!("\r\nkeepwell-guardian: {pid}\r\n"), 1);
+    let answers =
+        [by(7, stream(&event(5))), by(7, stream(&event(6))), by(8, stream(&event(7))), by(8, ok("{}"))];
+    let (client, asked) = scripted(&answers.each_ref().map(|a| Some(a.as_str())));
+    let mut events = client.events_follow(EventQuery::default()).await.unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap().seq, 5);
+    assert_eq!(events.next().await.unwrap().unwrap().seq, 6);
+    assert!(events.next().await.unwrap().is_none());
+    assert_eq!(asked.lock().unwrap().len(), 3);
+    // Who is not bound takes any answer.
+    assert!(client.info().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_ends_a_stream() {
     let (client, _) = scripted(&[Some(&stream(&event(5))), Some(&refused("forbidden"))]);
     let mut events = client.events_follow(EventQuery::default()).await.unwrap();

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
 use super::Error;
-use crate::wire::Problem;
+use crate::wire::{GUARDIAN_HEADER, Problem};
 
 /// An answer larger than this is none of a guardian's: a hundred thousand events have a fifth of it.
 const LARGEST: usize = 256 << 20;
@@ -36,6 +36,8 @@ type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>>;
 #[derive(Clone)]
 pub struct Client {
     connect: Arc<dyn Fn() -> Connecting + Send + Sync>,
+    /// Who answered first, if nobody else will do.
+    bound: Option<Arc<OnceLock<HeaderValue>>>,
 }
 
 impl fmt::Debug for Client {
@@ -72,7 +74,22 @@ impl Client {
             let boxed: Connecting = Box::pin(async { Ok(Box::new(connecting.await?) as Box<dyn Io>) });
             boxed
         };
-        Self { connect: Arc::new(connect) }
+        Self { connect: Arc::new(connect), bound: None }
+    }
+
+    /// Takes answers only from the guardian that gives the first of them, whichever of its daemons speaks. Once another one
+    /// has taken its place on the same socket, every question is answered by `NotRunning`.
+    #[must_use]
+    pub fn bound(&self) -> Self {
+        let bound = self.bound.clone().unwrap_or_default();
+        Self { connect: Arc::clone(&self.connect), bound: Some(bound) }
+    }
+
+    /// The same for the guardian whose anchor has this pid.
+    #[must_use]
+    pub fn bound_to(&self, anchor: u32) -> Self {
+        let bound = OnceLock::from(HeaderValue::from(anchor));
+        Self { connect: Arc::clone(&self.connect), bound: Some(Arc::new(bound)) }
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
@@ -120,9 +137,18 @@ impl Client {
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| Error::Broken(e.to_string()))?;
         let response = sender.send_request(request).await.map_err(broken)?;
+        self.same_guardian(response.headers())?;
         let status = response.status();
         let answer = Answer { body: response.into_body(), _driver: driver };
         if status.is_success() { Ok(answer) } else { Err(refusal(status, answer).await) }
+    }
+
+    fn same_guardian(&self, headers: &HeaderMap) -> Result<(), Error> {
+        let (Some(bound), Some(who)) = (&self.bound, headers.get(GUARDIAN_HEADER)) else { return Ok(()) };
+        if bound.get_or_init(|| who.clone()) == who {
+            return Ok(());
+        }
+        Err(Error::NotRunning(io::Error::other("another guardian has taken its place")))
     }
 }
 
