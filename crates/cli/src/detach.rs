@@ -142,7 +142,7 @@ fn goes_on(info: &Info) -> String {
 
 /// Waits until the daemon answers.
 async fn answers(state: &Path, deadline: Instant, anchor: &mut Background) -> Result<(Guardian, Info)> {
-    let place = Place { scope: None, socket: socket_in(state), chosen: true };
+    let place = Place::named(socket_in(state));
     loop {
         if let Some(failure) = anchor.ended() {
             return Err(failure);

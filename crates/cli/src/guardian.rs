@@ -9,6 +9,7 @@ use keepwell_sdk::wire::{
     CommandReply, CommandRequest, Event, Explanation, Info, LogLine, Problem, ReloadReply, Status,
 };
 
+use crate::everyone;
 use crate::failure::{Failure, Result, io_words};
 use crate::locate::{Place, Scope, Surroundings, Target};
 use crate::output::talk;
@@ -18,6 +19,14 @@ use crate::output::talk;
 pub(crate) struct Guardian {
     client: Client,
     place: Place,
+}
+
+/// What a command may mean.
+struct Meant {
+    /// Where was looked.
+    places: Vec<Place>,
+    /// Who answered there.
+    running: Vec<Guardian>,
 }
 
 /// Why a question has no answer.
@@ -43,11 +52,80 @@ impl Guardian {
     ///
     /// # Errors
     /// Says where it looked.
-    pub(crate) async fn find(target: &Target) -> Result<Self> {
-        let places = Surroundings::here()?.places(target)?;
-        match Self::running(&places).await?.into_iter().next() {
+    pub(crate) async fn find(target: &Target, services: &[String]) -> Result<Self> {
+        let found = Self::meant(target, services).await?;
+        match found.running.into_iter().next() {
             Some(guardian) => Ok(guardian),
-            None => Err(nobody(&places)),
+            None => Err(nobody(&found.places)),
+        }
+    }
+
+    /// The guardian of the project, or of the service that is installed with its configuration: nothing when neither runs.
+    ///
+    /// # Errors
+    /// When one does not let the operator in.
+    pub(crate) async fn of_project(here: &Surroundings) -> Result<Option<Self>> {
+        let Some(config) = here.nearest_config() else { return Ok(None) };
+        let mut places = here.places(&Target { project: true, ..Target::default() })?;
+        places.extend(everyone::services_of(&config));
+        for place in &mut places {
+            place.chosen = false;
+        }
+        Ok(Self::running(&places).await?.into_iter().next())
+    }
+
+    /// Those that run of those that are meant, the nearest first. Services of the host come last, and only the one that
+    /// knows these services of it.
+    async fn meant(target: &Target, services: &[String]) -> Result<Meant> {
+        let here = Surroundings::here()?;
+        let mut places = here.places(target)?;
+        let mut running = Self::running(&places).await?;
+        let is_near = |g: &Self| g.place.chosen || g.place.scope == Some(Scope::Project);
+        if !running.iter().any(is_near)
+            && let Some(config) = here.meant_config(target)
+        {
+            let chosen = !target.is_open();
+            let own: Vec<Place> =
+                everyone::services_of(&config).into_iter().map(|p| Place { chosen, ..p }).collect();
+            running.splice(0..0, Self::running(&own).await?);
+            places.extend(own);
+        }
+        if running.is_empty() && target.is_open() {
+            let all = everyone::services().into_iter().map(|known| known.place()).collect::<Vec<_>>();
+            let mut others = vec![];
+            for place in &all {
+                // One that does not let this user in is not meant.
+                others.extend(Self::at(place).await.ok());
+            }
+            running.extend(Self::the_one(others, services).await?);
+        }
+        Ok(Meant { places, running })
+    }
+
+    /// Of several services of the host, the one that knows these names.
+    async fn the_one(mut all: Vec<Self>, services: &[String]) -> Result<Option<Self>> {
+        if all.len() > 1 && !services.is_empty() {
+            let mut knowing = vec![];
+            for guardian in all {
+                if guardian.services(services).await.is_ok() {
+                    knowing.push(guardian);
+                }
+            }
+            all = knowing;
+        }
+        match all.as_slice() {
+            [] | [_] => Ok(all.pop()),
+            several => {
+                let list: Vec<String> = several
+                    .iter()
+                    .filter_map(|g| {
+                        let state = g.place.socket.parent()?.display();
+                        Some(format!("{}: --state {state}", g.place.service.as_ref()?.name))
+                    })
+                    .collect();
+                Err(Failure::usage("several services of this host may be meant")
+                    .hint(format!("say which: {}", list.join(", "))))
+            }
         }
     }
 
@@ -57,8 +135,7 @@ impl Guardian {
     /// # Errors
     /// Also when the choice is not clear.
     pub(crate) async fn find_for_change(target: &Target, services: &[String]) -> Result<Self> {
-        let places = Surroundings::here()?.places(target)?;
-        let mut running = Self::running(&places).await?;
+        let Meant { places, mut running } = Self::meant(target, services).await?;
         if running.len() > 1 && !services.is_empty() {
             let mut knowing = vec![];
             for guardian in &running {
@@ -129,6 +206,10 @@ impl Guardian {
     pub(crate) fn must_be_meant(&self, verb: &str) -> Result<()> {
         if self.is_obvious() {
             return Ok(());
+        }
+        if let Some(service) = &self.place.service {
+            return Err(Failure::not_running("no project's guardian runs here")
+                .hint(format!("{} does; to end it: keepwell service stop {service}", self.place)));
         }
         let option = self.place.scope.map_or("project", Scope::name);
         Err(Failure::not_running("no project's guardian runs here")
@@ -244,7 +325,8 @@ impl Follow<Lines> {
     }
 }
 
-fn nobody(places: &[Place]) -> Failure {
+/// Says where was looked.
+pub(crate) fn nobody(places: &[Place]) -> Failure {
     let looked: Vec<String> = places.iter().map(|p| format!("  {}", p.socket.display())).collect();
     let logs = places.first().and_then(|p| p.socket.parent()).map(|s| s.join("logs")).filter(|l| l.is_dir());
     let logs = logs.map(|l| format!("; output of earlier runs is in {}", l.display())).unwrap_or_default();
@@ -255,8 +337,11 @@ fn nobody(places: &[Place]) -> Failure {
 fn one_knows(knowing: &[Place], first: &Place, services: &[String]) -> Result<()> {
     let names = services.join(", ");
     let options = |places: &[Place]| {
-        let all: Vec<String> = places.iter().filter_map(|p| Some(format!("--{}", p.scope?.name()))).collect();
-        all.join(" or ")
+        let option = |p: &Place| match p.scope {
+            Some(scope) => format!("--{}", scope.name()),
+            None => format!("--state {}", p.socket.parent().unwrap_or(Path::new("")).display()),
+        };
+        places.iter().map(option).collect::<Vec<_>>().join(" or ")
     };
     match knowing {
         [] => Ok(()),
@@ -278,7 +363,8 @@ mod tests {
     use super::*;
 
     fn place(scope: Scope) -> Place {
-        Place { scope: Some(scope), socket: format!("/{}/keepwell.sock", scope.name()).into(), chosen: false }
+        let socket = format!("/{}/keepwell.sock", scope.name()).into();
+        Place { scope: Some(scope), chosen: false, ..Place::named(socket) }
     }
 
     #[test]

@@ -159,13 +159,13 @@ fn lock(state: &Path) -> Result<Lock> {
 }
 
 fn answers(state: &Path) -> bool {
-    let place = Place { scope: None, socket: socket_in(state), chosen: true };
+    let place = Place::named(socket_in(state));
     wait_for(async { Ok(Guardian::at(&place).await.is_ok()) }).unwrap_or(false)
 }
 
 /// Whether it says so. One whose daemon is being replaced says nothing for a while.
 fn is_stopping(state: &Path) -> bool {
-    let place = Place { scope: None, socket: socket_in(state), chosen: true };
+    let place = Place::named(socket_in(state));
     wait_for(async {
         let info = async { Guardian::at(&place).await.ok()?.info().await.ok() };
         Ok(tokio::time::timeout(ANSWER, info).await.ok().flatten().is_some_and(|i| i.stopping))

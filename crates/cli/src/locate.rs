@@ -39,6 +39,13 @@ pub(crate) struct Target {
     pub(crate) system: bool,
 }
 
+impl Target {
+    /// Nothing was chosen.
+    pub(crate) fn is_open(&self) -> bool {
+        *self == Target::default()
+    }
+}
+
 /// Whose programs a guardian keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Scope {
@@ -68,10 +75,21 @@ pub(crate) struct Surroundings {
 pub(crate) struct Place {
     /// Whose; nothing when only a socket was named.
     pub(crate) scope: Option<Scope>,
+    /// The service of the host that it is.
+    pub(crate) service: Option<ServiceName>,
     /// Its API.
     pub(crate) socket: PathBuf,
     /// The operator named it, so that it need not be said which one it is.
     pub(crate) chosen: bool,
+}
+
+/// A service of the host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ServiceName {
+    /// Its name.
+    pub(crate) name: String,
+    /// What is typed beside it: `--user`, or nothing.
+    pub(crate) option: &'static str,
 }
 
 /// What `up` is to run.
@@ -96,8 +114,27 @@ impl Scope {
     }
 }
 
+impl Place {
+    /// The one that listens there, which the operator named.
+    pub(crate) fn named(socket: PathBuf) -> Self {
+        Self { scope: None, service: None, socket, chosen: true }
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.option {
+            "" => f.write_str(&self.name),
+            option => write!(f, "{} {option}", self.name),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(service) = &self.service {
+            return write!(f, "the guardian of the service {} ({})", service.name, self.socket.display());
+        }
         match self.scope {
             Some(Scope::Project) => write!(f, "the project's guardian ({})", self.socket.display()),
             Some(Scope::User) => write!(f, "the user's guardian ({})", self.socket.display()),
@@ -132,9 +169,9 @@ impl Surroundings {
     /// # Errors
     /// When what was asked for cannot be.
     pub(crate) fn places(&self, target: &Target) -> Result<Vec<Place>> {
-        let chosen = |scope, state: PathBuf| vec![Place { scope, socket: state.join(SOCKET), chosen: true }];
+        let chosen = |scope, state: PathBuf| vec![Place { scope, ..Place::named(state.join(SOCKET)) }];
         if let Some(socket) = &target.socket {
-            return Ok(vec![Place { scope: None, socket: self.cwd.join(socket), chosen: true }]);
+            return Ok(vec![Place::named(self.cwd.join(socket))]);
         }
         if let Some(state) = &target.state {
             return Ok(chosen(None, self.cwd.join(state)));
@@ -157,10 +194,20 @@ impl Surroundings {
         let all = [project, user, Some((Scope::System, system_state()))];
         let place = |(scope, state): (Scope, PathBuf)| Place {
             scope: Some(scope),
-            socket: state.join(SOCKET),
             chosen: false,
+            ..Place::named(state.join(SOCKET))
         };
         Ok(all.into_iter().flatten().map(place).collect())
+    }
+
+    /// The configuration whose guardian is meant: the one that was named, or the nearest. Nothing when another guardian was
+    /// chosen.
+    pub(crate) fn meant_config(&self, target: &Target) -> Option<PathBuf> {
+        match &target.file {
+            Some(file) => Some(self.config_path(file)),
+            None if target.project || target.is_open() => self.nearest_config(),
+            None => None,
+        }
     }
 
     /// Which configuration `up` runs, and where its state goes.

@@ -4,6 +4,7 @@ mod change;
 mod command;
 mod config_check;
 mod detach;
+mod everyone;
 mod failure;
 mod follow;
 mod guardian;

@@ -142,7 +142,7 @@ impl Output {
 
 /// The anchor starts the view when its daemon answers; a guardian that does not answer any more has ended already.
 async fn first_contact(view: &View) -> Option<(Guardian, Info)> {
-    let place = Place { scope: None, socket: view.socket.clone(), chosen: true };
+    let place = Place::named(view.socket.clone());
     let guardian = Guardian::at(&place).await.ok()?.bound_to(view.anchor);
     let info = guardian.info().await.ok()?;
     Some((guardian, info))

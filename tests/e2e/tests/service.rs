@@ -111,6 +111,53 @@ fn a_configuration_becomes_a_unit_that_is_driven_and_taken_away() {
 }
 
 #[test]
+fn its_guardian_is_found_by_its_configuration_and_from_anywhere() {
+    let home = Home::new();
+    let config = home.0.path("keepwell.toml").display().to_string();
+    let install = ["install", "--user", "--name", "shop", "--config", &config];
+    home.service(&install).good();
+    // The folder of the other commands has a configuration; this one has none, nor has any above it.
+    let away = tempfile::tempdir().unwrap();
+    let from_away = |args: &[&str]| {
+        let done = home.0.command(args).current_dir(away.path()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    assert_eq!(from_away(&["status"]).0, Some(3));
+
+    let state = home.0.path("state/keepwell/shop").display().to_string();
+    let run = ["internal", "service", "--name", "shop", "--config", &config, "--state", &state];
+    let mut child = home.0.command(&run).spawn().unwrap();
+    keepwell_e2e::wait_until("it to answer", || home.0.cli(&["status", "--state", &state]).code == 0);
+
+    for args in [&["status"][..], &["status", "-f", &config], &["status", "--project"]] {
+        home.0.cli(args).good().says(&["web", "running"]);
+    }
+    let (code, out, _) = from_away(&["status"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains(&format!("shop · user service · {config} · --state {state}\n")), "{out}");
+    let (_, out, _) = from_away(&["status", "--json"]);
+    let all: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        [&all[0]["guardian"], &all[0]["scope"], &all[0]["name"], &all[0]["state"]],
+        ["shop", "user service", "web", "running"]
+    );
+    for field in ["instance", "reason", "pid", "restarts", "since", "next_attempt"] {
+        assert!(all[0].get(field).is_some(), "{field}");
+    }
+    assert_eq!(from_away(&["status", "--check"]).0, Some(0));
+    assert_eq!(from_away(&["status", "none"]).0, Some(2));
+    assert_eq!(from_away(&["explain", "web"]).0, Some(0));
+    let (code, _, said) = from_away(&["stop", "web"]);
+    assert!(code == Some(0) && said.contains("asking the guardian of the service shop"), "{said}");
+    let refused = home.0.cli(&["down"]).with_code(3);
+    refused.says(&["keepwell service stop shop --user"]);
+    home.0.cli(&["down", "--file", &config]).good();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(from_away(&["status"]).0, Some(3));
+}
+
+#[test]
 fn a_program_becomes_a_service_that_is_changed_and_removed() {
     let home = Home::new();
     home.service(&["add", "web", "--user", "--env", "PORT=80", "--", "/bin/sleep", "1000"])

@@ -141,6 +141,36 @@ fn a_program_is_added_driven_changed_and_removed_while_it_runs() {
 }
 
 #[test]
+fn status_shows_every_guardian_of_the_host() {
+    needs_wine!();
+    let prefix = Prefix::new();
+    prefix.cli(&["status"]).with_code(3);
+    add(&prefix, "web", &["--now"], &["hang"]).good();
+    add(&prefix, "idle", &["--start", "demand"], &["hang"]).good();
+    let file = config(&prefix, "shop.toml", TICK);
+    cli(&prefix, &["install", "--name", "shop", "--config", &file, "--now"]).good();
+    let all = prefix.cli(&["status"]).good();
+    all.says(&["web · service · C:\\ProgramData\\keepwell\\web\\keepwell.toml", "shop · service · ", &file]);
+    all.says(&["idle (service) does not run"]);
+    let json = prefix.cli(&["status", "--json"]).good().json();
+    let of = |name: &str| {
+        let found = json.as_array().and_then(|a| a.iter().find(|s| s["guardian"] == name));
+        found.unwrap_or_else(|| panic!("{name} in {json}")).clone()
+    };
+    assert_eq!(
+        (of("web")["scope"].as_str(), of("shop")["state"].as_str()),
+        (Some("service"), Some("running"))
+    );
+    prefix.cli(&["status", "-f", &file]).good().says(&["web", "running"]);
+    // Two know a program `web`, and neither is nearer.
+    prefix.cli(&["explain", "web"]).with_code(2).says(&["--state C:\\ProgramData\\keepwell\\shop"]);
+    cli(&prefix, &["stop", "shop"]).good();
+    prefix.cli(&["explain", "web"]).good();
+    cli(&prefix, &["stop", "web"]).good();
+    prefix.assert_nothing_left(Duration::ZERO);
+}
+
+#[test]
 fn an_editor_changes_a_running_service_and_an_error_changes_nothing() {
     needs_wine!();
     let prefix = Prefix::new();

@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What runs under the guardian of this configuration, if there is one.
 fn running(home: &Home) -> BTreeSet<String> {
-    let place = Place { scope: None, socket: socket_in(&home.state), chosen: true };
+    let place = Place::named(socket_in(&home.state));
     let ask = async {
         match Guardian::at(&place).await {
             Ok(guardian) => guardian.services(&[]).await,

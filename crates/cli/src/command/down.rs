@@ -37,7 +37,7 @@ pub(crate) struct Down {
 
 impl Down {
     pub(crate) async fn run(self, cx: &Context) -> Result<i32> {
-        let guardian = Guardian::find(&self.target).await?;
+        let guardian = Guardian::find(&self.target, &[]).await?;
         guardian.must_be_meant("down")?;
         let deadline = self.timeout.map(|t| Instant::now() + t);
         let mut end = Ending { pid: None, accepted: false };
@@ -150,7 +150,7 @@ mod tests {
                 drop(stream);
             }
         });
-        let guardian = Guardian::at(&Place { scope: None, socket, chosen: true }).await.unwrap();
+        let guardian = Guardian::at(&Place::named(socket)).await.unwrap();
         let over = Instant::now() + Duration::from_millis(500);
         assert!(!gone(&guardian, None, over).await);
         // It ends while it is asked.

@@ -45,7 +45,7 @@ impl Events {
     pub(crate) async fn run(self, cx: &Context) -> Result<i32> {
         let since = self.since.as_deref().map(|s| time::parse_since(s, &Clock::real())).transpose();
         let since = since.map_err(Failure::usage)?;
-        let guardian = Guardian::find(&self.target).await?;
+        let guardian = Guardian::find(&self.target, self.service.as_slice()).await?;
         if let Some(service) = &self.service {
             // A misspelt name is an error and not silence.
             guardian.services(std::slice::from_ref(service)).await?;

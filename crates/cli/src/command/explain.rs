@@ -26,7 +26,7 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) async fn run(self, cx: &Context) -> Result<i32> {
-        let guardian = Guardian::find(&self.target).await?;
+        let guardian = Guardian::find(&self.target, std::slice::from_ref(&self.service)).await?;
         let all = guardian.explain(&self.service).await?;
         let text = match self.json {
             true => json::document(&all)?,

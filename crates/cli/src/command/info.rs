@@ -25,7 +25,7 @@ pub(crate) struct InfoArgs {
 
 impl InfoArgs {
     pub(crate) async fn run(self, cx: &Context) -> Result<i32> {
-        let guardian = Guardian::find(&self.target).await?;
+        let guardian = Guardian::find(&self.target, &[]).await?;
         let info = guardian.info().await?;
         let text = match self.json {
             true => json::document(&info)?,

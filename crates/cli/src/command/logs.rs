@@ -45,7 +45,7 @@ impl Logs {
     pub(crate) async fn run(self, cx: &Context) -> Result<i32> {
         let since = self.since.as_deref().map(|s| time::parse_since(s, &Clock::real())).transpose();
         let since = since.map_err(Failure::usage)?;
-        let guardian = Guardian::find(&self.target).await?;
+        let guardian = Guardian::find(&self.target, &self.services).await?;
         let mut lines = Lines::new(cx.look());
         // Asked first, so that a misspelt name is an error and not silence, and the names line up.
         let all = guardian.services(&self.services).await?;

@@ -18,7 +18,7 @@ mod resume;
 pub(crate) mod run;
 mod scale;
 mod schema;
-mod service;
+pub(crate) mod service;
 mod signal;
 mod start;
 mod status;

@@ -129,6 +129,18 @@ impl Host {
         self.0.command(name)
     }
 
+    /// The names and command lines of the services whose command line is wanted. Asks for nothing else, and needs no service
+    /// manager that runs.
+    ///
+    /// # Errors
+    /// When what is registered cannot be read.
+    pub fn registered(
+        &self,
+        wanted: &dyn Fn(&[String]) -> bool,
+    ) -> Result<Vec<(String, Vec<String>)>, Error> {
+        self.0.registered(wanted)
+    }
+
     /// All services whose command line is wanted.
     ///
     /// # Errors

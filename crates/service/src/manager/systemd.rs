@@ -181,7 +181,26 @@ impl System {
         }
     }
 
+    pub(crate) fn registered(
+        &self,
+        wanted: &dyn Fn(&[String]) -> bool,
+    ) -> Result<Vec<(String, Vec<String>)>, Error> {
+        let units = self.units(wanted)?.into_iter();
+        Ok(units.map(|(name, text)| (name, unit::command_of(&text))).collect())
+    }
+
     pub(crate) fn list(&self, wanted: &dyn Fn(&[String]) -> bool) -> Result<Vec<Found>, Error> {
+        let found = |(name, text): (String, String)| {
+            let description = text.lines().find_map(|l| l.strip_prefix("Description="));
+            let status = if self.drives() { self.status(&name)? } else { Status::of(State::Stopped) };
+            let display_name = description.unwrap_or(&name).replace("%%", "%");
+            Ok(Found { display_name, name, status, command: unit::command_of(&text) })
+        };
+        self.units(wanted)?.into_iter().map(found).collect()
+    }
+
+    /// The names and texts of keepwell's units whose command line is wanted.
+    fn units(&self, wanted: &dyn Fn(&[String]) -> bool) -> Result<Vec<(String, String)>, Error> {
         let mut all = vec![];
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -192,16 +211,11 @@ impl System {
             let file_name = entry.file_name().to_string_lossy().into_owned();
             let Some(name) = file_name.strip_suffix(".service") else { continue };
             let Some(text) = self.read(&entry.path())? else { continue };
-            let command = unit::command_of(&text);
-            if !text.starts_with(unit::MARK) || !wanted(&command) {
-                continue;
+            if text.starts_with(unit::MARK) && wanted(&unit::command_of(&text)) {
+                all.push((name.to_owned(), text));
             }
-            let description = text.lines().find_map(|l| l.strip_prefix("Description="));
-            let status = if self.drives() { self.status(name)? } else { Status::of(State::Stopped) };
-            let display_name = description.unwrap_or(name).replace("%%", "%");
-            all.push(Found { name: name.to_owned(), display_name, status, command });
         }
-        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.sort();
         Ok(all)
     }
 

@@ -345,7 +345,7 @@ fn replace(cx: &Context, place: &Place, before: &str, new: &str) -> Result<()> {
         talk(&format!("{shown} is as it was before"));
         return Err(Failure::silent(exit::USAGE));
     }
-    let endpoint = Endpoint { scope: None, socket: socket_in(&place.state), chosen: true };
+    let endpoint = Endpoint::named(socket_in(&place.state));
     wait_for(async {
         let Ok(guardian) = Guardian::at(&endpoint).await else {
             talk(&format!("changed {shown}; it counts from the next start"));

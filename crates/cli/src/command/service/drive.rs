@@ -105,7 +105,7 @@ pub(super) fn tell_how(host: &Host, name: &str, whose: Whose) {
 pub(super) fn stop(host: &Host, name: &str, patience: Patience) -> Result<()> {
     if !host.drives() {
         let place = Place::installed(host, name)?;
-        let endpoint = Endpoint { scope: None, socket: socket_in(&place.state), chosen: true };
+        let endpoint = Endpoint::named(socket_in(&place.state));
         if wait_for(async { Ok(Guardian::at(&endpoint).await.is_err()) })? {
             talk(&format!("the service {name} does not run"));
             return Ok(());

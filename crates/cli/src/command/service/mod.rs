@@ -6,7 +6,7 @@ mod definition;
 mod drive;
 mod install;
 mod look;
-mod place;
+pub(crate) mod place;
 mod upgrade;
 
 use std::time::Duration;

@@ -13,13 +13,13 @@ const LAST_WORDS: &str = "anchor.log";
 
 /// A guardian that is installed as a service.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its configuration; absolute.
-    pub(super) config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Its state folder; absolute.
-    pub(super) state: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 impl Place {
@@ -35,7 +35,7 @@ impl Place {
     }
 
     /// The reverse; nothing for services of others.
-    pub(super) fn of(name: &str, command: &[String]) -> Option<Self> {
+    pub(crate) fn of(name: &str, command: &[String]) -> Option<Self> {
         let words: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
         let rest = match words.as_slice() {
             ["internal", "service", "--name", _, rest @ ..] | ["up", "--detach", rest @ ..] => rest,

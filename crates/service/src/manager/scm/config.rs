@@ -90,6 +90,16 @@ impl Service {
     /// # Errors
     /// When the SCM does not say even what every Windows knows.
     pub fn read(&self) -> Result<(ServiceDefinition, Vec<&'static str>), Error> {
+        let mut definition = self.read_basic()?;
+        let unknown = self.read_extra(&mut definition)?;
+        Ok((definition, unknown))
+    }
+
+    /// What every Windows knows, in one question.
+    ///
+    /// # Errors
+    /// When the SCM does not say.
+    pub(super) fn read_basic(&self) -> Result<ServiceDefinition, Error> {
         let buffer = grown(|buffer, size, needed| {
             // SAFETY: the buffer has the size that is said.
             unsafe { QueryServiceConfigW(self.handle().raw(), buffer.cast(), size, needed) }
@@ -125,8 +135,7 @@ impl Service {
             SERVICE_ERROR_CRITICAL => ErrorControl::Critical,
             _ => ErrorControl::Normal,
         };
-        let unknown = self.read_extra(&mut definition)?;
-        Ok((definition, unknown))
+        Ok(definition)
     }
 
     fn read_extra(&self, definition: &mut ServiceDefinition) -> Result<Vec<&'static str>, Error> {

@@ -90,11 +90,18 @@ impl System {
         match self {
             System::Scm => {
                 let manager = Manager::connect(ManagerAccess::Look)?;
-                let (definition, _) = manager.open(name, Access::Look)?.read()?;
-                Ok(words(&definition))
+                Ok(words(&manager.open(name, Access::Look)?.read_basic()?))
             }
             System::Logon(logon) => Ok(crate::manager::command_line::split(&logon.line(name)?)),
         }
+    }
+
+    pub(crate) fn registered(
+        &self,
+        wanted: &dyn Fn(&[String]) -> bool,
+    ) -> Result<Vec<(String, Vec<String>)>, Error> {
+        // The manager is asked for the command lines; how the services are comes with their names.
+        Ok(self.list(wanted)?.into_iter().map(|f| (f.name, f.command)).collect())
     }
 
     pub(crate) fn list(&self, wanted: &dyn Fn(&[String]) -> bool) -> Result<Vec<Found>, Error> {
@@ -122,7 +129,7 @@ fn list_services(wanted: &dyn Fn(&[String]) -> bool) -> Result<Vec<Found>, Error
     for entry in manager.list()? {
         // One that is being deleted, or that may not be looked at, is not ours to list.
         let Ok(service) = manager.open(&entry.name, Access::Look) else { continue };
-        let Ok((definition, _)) = service.read() else { continue };
+        let Ok(definition) = service.read_basic() else { continue };
         let command = words(&definition);
         if wanted(&command) {
             let (name, display_name, status) = (entry.name, entry.display_name, entry.status);
