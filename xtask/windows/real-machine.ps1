@@ -95,5 +95,25 @@ finally {
     Set-Location $env:TEMP
     Remove-Item -Recurse -Force "\\?\$work" -ErrorAction SilentlyContinue
 }
+$name = "keepwell-look"
+try {
+    & $Keepwell service add $name --now -- "$env:SystemRoot\System32\cmd.exe" /c "whoami & ping -n 1000 127.0.0.1 >nul" 2>$null | Out-Null
+    $folder = "$env:ProgramData\keepwell\$name"
+    $who = Wait-For "whoami" { (Get-Content "$folder\logs\$name.log" -ErrorAction SilentlyContinue) -match "nt service\\$name" }
+    Look "a service has an account of its own" $who (Get-Content "$folder\anchor.log" -ErrorAction SilentlyContinue)
+    $acl = (Get-Acl $folder).Access | ForEach-Object { $_.IdentityReference.Value } | Sort-Object -Unique
+    Look "its folder is nobody else's" (($acl -join ",") -eq "BUILTIN\Administrators,NT AUTHORITY\SYSTEM,NT SERVICE\$name") ($acl -join ",")
+    $sid = (sc.exe qsidtype $name) -join "`n"
+    Look "it has a service SID" ($sid -match "UNRESTRICTED") $sid
+    $privileges = (sc.exe qprivs $name) -join "`n"
+    Look "it has the privileges that it needs" ($privileges -match "SeChangeNotifyPrivilege") $privileges
+    $flag = (sc.exe qfailureflag $name) -join "`n"
+    Look "it is restarted after errors, too" ($flag -match "TRUE") $flag
+    $again = (& $Keepwell service install --name $name --config "$folder\keepwell.toml") -join "`n"
+    Look "installed again it is as it should be" ($again -match "as it should be") $again
+}
+finally {
+    & $Keepwell service remove $name --yes --purge 2>$null | Out-Null
+}
 if ($script:failed -gt 0) { Write-Output "$($script:failed) failed"; exit 1 }
 Write-Output "all is as the documents say"

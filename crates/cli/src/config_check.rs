@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use keepwell_config::{Account, Config, Context, Diagnostic, Diagnostics, Host, Severity, Source};
 
+use keepwell_service::manager::Needs;
+
 use crate::failure::{Failure, Result, io_words};
 use crate::hold::guardian_of;
 use crate::locate::Home;
@@ -144,6 +146,60 @@ pub(crate) fn tell(findings: &Diagnostics, look: &Look) {
     let text = findings.render(look.color, !look.unicode);
     if !text.is_empty() {
         talk(text.trim_end());
+    }
+}
+
+/// What a guardian of this configuration uses besides its own files: all programs that it starts, and the folders that they run
+/// in, and where their output goes. Programs of another user are not its account's.
+pub(crate) fn needs(home: &Home) -> Needs {
+    let cx = context(home);
+    let mut uses = Uses::default();
+    let Ok((sources, config)) = load(home, &cx) else { return uses.needs };
+    config.check_host(&sources, &cx, &mut uses);
+    // It is keepwell that writes what they write.
+    uses.foreign = false;
+    for service in config.services.values() {
+        let Ok(resolved) = service.resolve(1, &cx) else { continue };
+        for file in [Some(&resolved.log.stdout), resolved.log.stderr.as_ref()].into_iter().flatten() {
+            let folder = file.parent().filter(|folder| !folder.starts_with(&home.state));
+            if let Some(folder) = folder {
+                uses.add(|needs| &mut needs.write, folder);
+            }
+        }
+    }
+    uses.needs
+}
+
+#[derive(Default)]
+struct Uses {
+    needs: Needs,
+    /// What is looked at now runs as somebody else.
+    foreign: bool,
+}
+
+impl Uses {
+    fn add(&mut self, list: fn(&mut Needs) -> &mut Vec<PathBuf>, path: &Path) {
+        let list = list(&mut self.needs);
+        if !self.foreign && !list.iter().any(|known| known == path) {
+            list.push(path.to_owned());
+        }
+    }
+}
+
+impl Host for Uses {
+    fn program(&mut self, path: &Path) -> std::result::Result<(), String> {
+        self.add(|needs| &mut needs.run, path);
+        Ok(())
+    }
+
+    fn folder(&mut self, path: &Path) -> std::result::Result<(), String> {
+        self.add(|needs| &mut needs.read, path);
+        Ok(())
+    }
+
+    fn accounts(&mut self, user: Option<&Account>, _: Option<&Account>) -> std::result::Result<(), String> {
+        self.foreign = user.is_some();
+        Ok(())
     }
 }
 

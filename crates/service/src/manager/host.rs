@@ -60,6 +60,10 @@ impl Host {
         Ok(Self(system::System::new(scope)?))
     }
 
+    pub(super) fn system(&self) -> &system::System {
+        &self.0
+    }
+
     /// Whether it starts and stops services and knows how they are. On Windows, what starts at logon it only starts.
     #[must_use]
     pub fn drives(&self) -> bool {

@@ -4,6 +4,9 @@
 //! services that a [`ServiceDefinition`] describes. On Windows, `scm` has all of the SCM beside it. What systemd is told is
 //! text that [`mod@unit`] makes.
 
+mod access;
+#[cfg(any(windows, test))]
+mod acl;
 pub mod command_line;
 mod definition;
 mod difference;
@@ -19,7 +22,10 @@ mod logon;
 pub mod scm;
 #[cfg(unix)]
 mod systemd;
+#[cfg(unix)]
+mod users;
 
+pub use access::{Lack, Needs, ask_secret};
 pub use definition::{
     Account, ErrorControl, Invalid, Privileges, Recovery, RecoveryAction, RecoveryKind, Secret,
     ServiceDefinition, SidType, StartMode, SystemdSettings, Trigger, TriggerAction, TriggerKind,

@@ -8,12 +8,13 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::access::{Lack, Needs};
 use super::definition::{ServiceDefinition, StartMode};
 use super::difference::Change;
 use super::error::Error;
 use super::host::{Found, Installed, Scope};
 use super::status::Status;
-use super::unit;
+use super::{unit, users};
 use crate::state::State;
 
 /// What answers at once, unless the service manager hangs.
@@ -178,6 +179,31 @@ impl System {
         match self.read(&path)? {
             Some(text) => Ok(unit::command_of(&text)),
             None => Err(Error::NoSuchService(name.to_owned())),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "other systems have other answers")]
+    pub(crate) fn wants_password(&self, _: &ServiceDefinition) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// A user's service manager runs services as that user.
+    pub(crate) fn lacks(&self, definition: &ServiceDefinition, needs: &Needs) -> Result<Vec<Lack>, Error> {
+        match self.scope {
+            Scope::System => users::lacks(definition, needs),
+            Scope::User | Scope::AllUsers => Ok(Vec::new()),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "other systems have other answers")]
+    pub(crate) fn grant(&self, definition: &ServiceDefinition, lack: &Lack) -> Result<(), Error> {
+        users::grant(definition, lack)
+    }
+
+    pub(crate) fn own_folder(&self, definition: &ServiceDefinition, folder: &Path) -> Result<(), Error> {
+        match self.scope {
+            Scope::System => users::own_folder(definition, folder),
+            Scope::User | Scope::AllUsers => Ok(()),
         }
     }
 

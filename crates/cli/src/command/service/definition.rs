@@ -32,6 +32,12 @@ pub(super) struct Settings {
     /// The file with the account's password, - for stdin; it is given to the host and kept nowhere else
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// The variable with the account's password. Without either, a terminal is asked for it
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "password_file")]
+    password_env: Option<String>,
+    /// Give the account what it lacks: rights on programs and folders, and to log on as a service
+    #[arg(long)]
+    pub(super) grant: bool,
     /// A service that has to run first; may be given several times
     #[arg(long, value_name = "SERVICE")]
     depends_on: Vec<String>,
@@ -174,15 +180,17 @@ impl Settings {
             "network-service" | "networkservice" => Some(Account::NetworkService),
             _ => None,
         };
-        match (known, &self.password_file) {
+        let password = match (&self.password_file, &self.password_env) {
+            (Some(file), _) => Some(password(file)?),
+            (None, Some(variable)) => Some(password_in(variable)?),
+            (None, None) => None,
+        };
+        match (known, password) {
             (Some(_), Some(_)) => {
                 Err(Failure::usage(format!("the account `{}` has no password of yours", self.account)))
             }
             (Some(known), None) => Ok(known),
-            (None, None) => Ok(Account::User { name: self.account.clone(), password: None }),
-            (None, Some(file)) => {
-                Ok(Account::User { name: self.account.clone(), password: Some(password(file)?) })
-            }
+            (None, password) => Ok(Account::User { name: self.account.clone(), password }),
         }
     }
 }
@@ -200,6 +208,13 @@ fn password(file: &std::path::Path) -> Result<Secret> {
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(Failure::usage(format!("the password file {} is empty", file.display()))),
         text => Ok(Secret::new(text)),
+    }
+}
+
+fn password_in(variable: &str) -> Result<Secret> {
+    match std::env::var(variable) {
+        Ok(text) if !text.is_empty() => Ok(Secret::new(text)),
+        _ => Err(Failure::usage(format!("the variable {variable} holds no password"))),
     }
 }
 
@@ -230,6 +245,12 @@ mod tests {
         assert_eq!(trigger("network"), Ok(TriggerKind::NetworkAvailable));
         assert_eq!(trigger("firewall:443;TCP"), Ok(TriggerKind::FirewallPortOpened("443;TCP".into())));
         assert!(trigger("firewall:443").is_err() && trigger("noon").is_err());
+    }
+
+    #[test]
+    fn a_variable_without_a_password_is_named() {
+        let failure = password_in("KEEPWELL_NO_SUCH_VARIABLE").unwrap_err();
+        assert_eq!(failure.text, "the variable KEEPWELL_NO_SUCH_VARIABLE holds no password");
     }
 
     #[test]

@@ -7,10 +7,11 @@ use keepwell_sdk::exit;
 use keepwell_service::manager::{Host, Installed, Scope as HostScope, ServiceDefinition};
 
 use super::definition::Settings;
+use super::permit::permit;
 use super::place::{Place, state_of};
 use super::{DEFAULT, Patience, Which, Whose, drive, failure};
 use crate::command::Context;
-use crate::config_check::{must_load, stop_budget};
+use crate::config_check::{must_load, needs, stop_budget};
 use crate::failure::Result;
 use crate::locate::{CONFIG, Home, Scope, Surroundings};
 use crate::output::{self, Look, talk};
@@ -107,7 +108,8 @@ pub(super) fn install(
     };
     let home = Home { scope, config: place.config.clone(), state: place.state.clone() };
     must_load(&home, &Look::stderr(cx.color))?;
-    let definition = settings.definition(place, host, stop_budget(&home))?;
+    let mut definition = settings.definition(place, host, stop_budget(&home))?;
+    permit(host, whose, place, &mut definition, needs(&home), settings.grant)?;
     let installed = host.install(&definition).map_err(failure)?;
     output::print(&told(&definition, place, &installed))?;
     Ok(definition)

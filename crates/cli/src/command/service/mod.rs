@@ -6,6 +6,7 @@ mod definition;
 mod drive;
 mod install;
 mod look;
+mod permit;
 pub(crate) mod place;
 mod upgrade;
 

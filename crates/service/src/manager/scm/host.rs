@@ -1,9 +1,11 @@
 //! The SCM behind [`crate::manager::Host`], and what starts at logon beside it.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Access, Manager, ManagerAccess};
-use crate::manager::definition::ServiceDefinition;
+use super::{Access, Manager, ManagerAccess, rights};
+use crate::manager::access::{Lack, Needs};
+use crate::manager::definition::{Account, ServiceDefinition};
 use crate::manager::difference::start;
 use crate::manager::error::Error;
 use crate::manager::host::{Found, Installed, Scope};
@@ -93,6 +95,42 @@ impl System {
                 Ok(words(&manager.open(name, Access::Look)?.read_basic()?))
             }
             System::Logon(logon) => Ok(crate::manager::command_line::split(&logon.line(name)?)),
+        }
+    }
+
+    /// Of a user's account, unless it is managed or was given before.
+    pub(crate) fn wants_password(&self, definition: &ServiceDefinition) -> Result<bool, Error> {
+        match (self, &definition.account) {
+            (System::Scm, Account::User { name, password: None }) if !name.ends_with('$') => {}
+            _ => return Ok(false),
+        }
+        match Manager::connect(ManagerAccess::Look)?.open(&definition.name, Access::Look) {
+            Ok(service) => {
+                let now = service.read_basic()?.account_name();
+                Ok(!now.eq_ignore_ascii_case(&definition.account_name()))
+            }
+            Err(Error::NoSuchService(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What starts at logon runs as whoever logs on.
+    pub(crate) fn lacks(&self, definition: &ServiceDefinition, needs: &Needs) -> Result<Vec<Lack>, Error> {
+        match self {
+            System::Scm => rights::lacks(definition, needs),
+            System::Logon(_) => Ok(Vec::new()),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "other systems have other answers")]
+    pub(crate) fn grant(&self, definition: &ServiceDefinition, lack: &Lack) -> Result<(), Error> {
+        rights::grant(definition, lack)
+    }
+
+    pub(crate) fn own_folder(&self, definition: &ServiceDefinition, folder: &Path) -> Result<(), Error> {
+        match self {
+            System::Scm => rights::own_folder(definition, folder),
+            System::Logon(_) => Ok(()),
         }
     }
 

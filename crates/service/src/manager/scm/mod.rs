@@ -3,8 +3,10 @@
 //! A [`Manager`] is a connection; a [`Service`] is an open service. Both close themselves.
 #![expect(unsafe_code, reason = "calls of the SCM")]
 
+mod ask;
 mod config;
 pub(crate) mod host;
+mod rights;
 mod service;
 mod sys;
 mod trigger;
@@ -30,6 +32,7 @@ use super::error::Error;
 use super::host::Installed;
 use super::status::Status;
 
+pub(crate) use self::ask::ask;
 pub use self::service::{Control, Service};
 
 /// How long a deleted service may take to be gone, at each look.
