@@ -41,7 +41,14 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("keepwell-anchor", &["keepwell-core", "keepwell-os", "keepwell-service", "keepwell-sdk"]),
     (
         "keepwell-daemon",
-        &["keepwell-core", "keepwell-config", "keepwell-os", "keepwell-anchor", "keepwell-sdk"],
+        &[
+            "keepwell-core",
+            "keepwell-config",
+            "keepwell-os",
+            "keepwell-anchor",
+            "keepwell-service",
+            "keepwell-sdk",
+        ],
     ),
     (
         "keepwell",

@@ -49,6 +49,7 @@ impl ServiceArgs {
             under.speak();
             prepare(&context, under.hold(true)).map_err(|failure| {
                 eprintln!("keepwell: {}", failure.text);
+                keepwell_daemon::event_log::cannot_start(&under.name, &failure.text);
                 failure.code
             })
         });
@@ -70,6 +71,8 @@ impl ServiceArgs {
             clear_desired: false,
             single: false,
             managed,
+            // Under systemd there is no event log, and nothing is reported.
+            service: managed.then(|| self.name.clone()),
         };
         let running_when = match self.running_when {
             When::Up => RunningWhen::Up,

@@ -278,4 +278,4 @@ fn millis(d: std::time::Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod convert;
 pub mod engine;
+pub mod event_log;
 pub mod log;
 pub mod message;
 pub mod meter;

@@ -27,6 +27,9 @@ pub struct Options {
     /// A service manager wants to know how far a start or a stop has come.
     #[serde(default)]
     pub managed: bool,
+    /// The name of the service of Windows that this is; what happens is reported to the event log then.
+    #[serde(default)]
+    pub service: Option<String>,
 }
 
 impl Options {

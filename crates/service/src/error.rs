@@ -23,6 +23,9 @@ pub enum Error {
         /// What it was told to become.
         to: State,
     },
+    /// Only Windows has one.
+    #[error("this system has no event log")]
+    NoEventLog,
     /// The system refused a step.
     #[error("could not {step}: {} (error {code})", words(*.code))]
     System {
@@ -46,7 +49,7 @@ impl Error {
             Error::NotAService => Some(code::NOT_A_SERVICE),
             Error::AlreadyRan => Some(code::ALREADY_RUNNING),
             Error::System { code, .. } => Some(*code),
-            Error::Transition { .. } => None,
+            Error::Transition { .. } | Error::NoEventLog => None,
         }
     }
 }

@@ -23,12 +23,14 @@
 //! - [`testing::Scm`] is a service control manager in memory, for tests on any system. It fails loudly when a service breaks
 //!   the manager's rules.
 //! - [`manager`] registers services with the host, changes, starts, stops and removes them.
+//! - [`eventlog`] writes to Windows' event log, and makes the file of messages that a viewer wants.
 //! - [`dispatch()`] is the lower entry, for programs with an event loop of their own.
 
 mod control;
 mod dispatch;
 mod error;
 mod event;
+pub mod eventlog;
 mod failure;
 mod inbox;
 pub mod manager;

@@ -78,6 +78,7 @@ impl Run {
             clear_desired: false,
             single: true,
             managed: under_manager(),
+            service: None,
         };
         hold(cx, Hold { options, view: Some(ViewStyle::Through), running_when: RunningWhen::Up })
     }

@@ -79,6 +79,7 @@ impl Up {
             clear_desired: self.all,
             single: false,
             managed: under_manager(),
+            service: None,
         };
         if self.detach {
             let telling = Telling { quiet: self.quiet, json: self.json };

@@ -21,7 +21,7 @@ fn exited(status: ExitStatus, class: ExitClass, role: Role, was_ready: bool, exp
     EventKind::Exited { status, class, role, ran_for: Duration::from_millis(1_200), was_ready, expected }
 }
 
-fn told_of_a_service() -> Vec<EventKind> {
+pub(crate) fn told_of_a_service() -> Vec<EventKind> {
     let changed =
         |to, reason: &str| EventKind::StateChanged { from: State::Starting, to, reason: reason.into() };
     let missing = || SpawnError { kind: SpawnErrorKind::Permanent, text: "program not found: /opt/x".into() };
@@ -63,7 +63,7 @@ fn told_of_a_service() -> Vec<EventKind> {
     ]
 }
 
-fn told_of_the_guardian() -> Vec<EventKind> {
+pub(crate) fn told_of_the_guardian() -> Vec<EventKind> {
     vec![
         EventKind::Commanded { by: By("anna".into()), what: "shutdown".into() },
         EventKind::ConfigApplied { changes: vec![] },

@@ -23,6 +23,7 @@ use super::reload::{self, Loaded};
 use super::slots::Slots;
 use super::{ANCHOR, Engine, LiveRun, PROGRAMS, key_service, put};
 use crate::api::{Access, ApiState};
+use crate::event_log::{EventLog, cannot_start};
 use crate::log::LogHub;
 use crate::message::{EngineHandle, INBOX, Message};
 use crate::options::Options;
@@ -166,7 +167,12 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let first = !left.values.contains_key(CONFIG_KEY);
     let (mut loaded, accepted, started) = match configuration(&options, &context, &left, now) {
         Ok(c) => c,
-        Err(text) => return Err(refuse(&mut link, keepwell_sdk::exit::USAGE, text)),
+        Err(text) => {
+            if let Some(service) = &options.service {
+                cannot_start(service, &text);
+            }
+            return Err(refuse(&mut link, keepwell_sdk::exit::USAGE, text));
+        }
     };
     let endpoint = match endpoint(&options, left.kept.remove(API_KEY)) {
         Ok(e) => e,
@@ -249,6 +255,8 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         next_seq,
         kept_from,
         untold: Vec::new(),
+        unreported: Vec::new(),
+        event_log: EventLog::of(options.service.as_deref()),
         // Starting is a burst of its own.
         since_trim: super::BURST,
         calm_at: None,

@@ -31,6 +31,7 @@ use keepwell_sdk::wire;
 use tokio::sync::broadcast;
 
 use crate::convert;
+use crate::event_log;
 use crate::log::LogHub;
 use crate::message::{EngineHandle, Message, Reply};
 use crate::meter::{Meter, Question};
@@ -117,6 +118,9 @@ pub struct Engine {
     kept_from: u64,
     /// Events of this turn.
     untold: Vec<Arc<wire::Event>>,
+    /// Of these, what belongs into the event log of Windows.
+    unreported: Vec<(event_log::Kind, Arc<wire::Event>)>,
+    event_log: event_log::EventLog,
     /// Events since free memory was last given back.
     since_trim: usize,
     /// When a burst is over.
@@ -373,6 +377,7 @@ impl Engine {
         if !self.log.settle(LAST_WORDS) {
             tracing::error!("the last output could not be written in time; it is lost");
         }
+        self.event_log.settle(LAST_WORDS);
         self.link.send(&Request::Finish(Finish { code, text: String::new() }), &[]);
         self.link.flush();
         self.finished = true;
@@ -386,6 +391,9 @@ impl Engine {
         // Plain data of ours always serialises.
         let value = serde_json::to_vec(&*line).unwrap_or_default();
         self.link.send(&Request::Put(Put { key: event_key(seq), value }), &[]);
+        if let Some(kind) = event_log::kind(&event.kind) {
+            self.unreported.push((kind, Arc::clone(&line)));
+        }
         self.untold.push(line);
     }
 
@@ -408,6 +416,9 @@ impl Engine {
             self.store.append(Arc::clone(&line));
             // Nobody listening is no error.
             let _ = self.events.send(line);
+        }
+        for (kind, line) in std::mem::take(&mut self.unreported) {
+            self.event_log.tell(kind, &line);
         }
         let stored = self.store.stored_seq();
         while self.kept_from <= stored {

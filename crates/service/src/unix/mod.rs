@@ -1,5 +1,6 @@
 //! Systems without a service control manager: systemd, by `sd_notify(3)`, or a terminal; signals for both.
 
+pub(crate) mod eventlog;
 mod notify;
 mod signals;
 

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "the manager calls back through pointers")]
 
 mod console;
+pub(crate) mod eventlog;
 mod limits;
 
 use std::borrow::Cow;

@@ -7,6 +7,7 @@ use keepwell_sdk::exit;
 use keepwell_service::manager::{Host, Installed, Scope as HostScope, ServiceDefinition};
 
 use super::definition::Settings;
+use super::events;
 use super::permit::permit;
 use super::place::{Place, state_of};
 use super::{DEFAULT, Patience, Which, Whose, drive, failure};
@@ -111,6 +112,7 @@ pub(super) fn install(
     let mut definition = settings.definition(place, host, stop_budget(&home))?;
     permit(host, whose, place, &mut definition, needs(&home), settings.grant)?;
     let installed = host.install(&definition).map_err(failure)?;
+    events::register(whose.scope());
     output::print(&told(&definition, place, &installed))?;
     Ok(definition)
 }
@@ -158,6 +160,7 @@ pub(super) fn uninstall(host: &Host, name: &str, patience: Patience) -> Result<P
         drive::stop(host, name, patience)?;
     }
     host.uninstall(name, patience.timeout).map_err(failure)?;
+    events::forget(host);
     talk(&format!("removed the service {name}"));
     Ok(place)
 }

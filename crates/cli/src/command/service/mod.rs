@@ -4,6 +4,7 @@ mod add;
 mod change;
 mod definition;
 mod drive;
+mod events;
 mod install;
 mod look;
 mod permit;
