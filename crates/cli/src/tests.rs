@@ -70,6 +70,8 @@ fn what_hands_type_is_understood() {
         "service set web restart.delay 2s",
         "service set web limits.memory",
         "service dump web --toml",
+        "import nssm web --name web --output web.toml",
+        "import winsw jenkins.xml",
         "log-level debug",
         "status --color never",
         "--color always status",

@@ -35,6 +35,7 @@ pub use element::duration::parse as parse_duration;
 pub use element::signal::{signal_name, signal_number};
 pub use element::size::parse as parse_size;
 pub use host::Host;
+pub use keepwell_core::spec::System;
 pub use keys::{Change, Class, diff};
 pub use load::load;
 pub use resolve::{HttpTarget, ResolvedHooks, ResolvedLog, ResolvedReady, ResolvedService};

@@ -7,6 +7,7 @@ mod down;
 mod enable;
 mod events;
 mod explain;
+mod import;
 mod info;
 mod init;
 mod log_level;
@@ -57,6 +58,7 @@ pub(crate) enum Command {
     Info(info::InfoArgs),
     LogLevel(log_level::LogLevelArgs),
     Service(Box<service::Service>),
+    Import(import::Import),
     Completions(completions::Completions),
     #[command(subcommand, hide = true)]
     Internal(internal::Internal),
@@ -106,6 +108,7 @@ impl Command {
             Command::Info(c) => wait_for(c.run(cx)),
             Command::LogLevel(c) => wait_for(c.run()),
             Command::Service(c) => c.run(cx),
+            Command::Import(c) => c.run(),
             Command::Completions(c) => c.run(),
             Command::Internal(c) => c.run(cx),
         }

@@ -13,6 +13,7 @@ mod difference;
 mod error;
 mod guid;
 mod host;
+pub mod registry;
 mod status;
 pub mod unit;
 

@@ -158,7 +158,7 @@ impl Add {
 }
 
 /// Names of services of the host may hold more than those of a configuration.
-pub(super) fn service_name(name: &str) -> String {
+pub(crate) fn service_name(name: &str) -> String {
     let known = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let name: String = name.chars().map(known).collect();
     let name = name.trim_matches(['-', '.', '_']);
@@ -166,7 +166,7 @@ pub(super) fn service_name(name: &str) -> String {
 }
 
 /// Bare where it may be (<https://toml.io/en/v1.0.0#keys>).
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) }
 }

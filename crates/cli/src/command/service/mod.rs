@@ -11,6 +11,8 @@ mod permit;
 pub(crate) mod place;
 mod upgrade;
 
+pub(crate) use add::{key, service_name};
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
