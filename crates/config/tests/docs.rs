@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keepwell_config::{Context, Source, load};
+use keepwell_config::{Context, Source, System, load};
 
 /// What makes a block an example of its own, and not a fragment.
 const WHOLE: &str = "[services.";
@@ -12,13 +12,16 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn context() -> Context {
+/// `name`: of the page; some are about Windows only.
+fn context(name: &str) -> Context {
+    let windows =
+        ["docs/migrate-from-nssm.md", "docs/migrate-from-winsw.md"].iter().any(|p| name.starts_with(p));
     let env = [("PATH", "/usr/bin:/bin"), ("HOME", "/home/anna"), ("TOKEN", "hidden")];
     Context {
         base: "/srv/shop".into(),
         state_dir: "/srv/shop/.keepwell".into(),
         env: env.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
-        ..Context::default()
+        system: if windows { System::Windows } else { System::Unix },
     }
 }
 
@@ -53,7 +56,7 @@ fn examples(page: &str) -> Vec<(usize, String)> {
 /// Loads `text`, and adds to `wrong` what is wrong with it.
 fn try_load(name: &str, text: &str, wrong: &mut String) {
     let source = Source { path: name.into(), text: text.to_owned() };
-    match load(&[source], &context()) {
+    match load(&[source], &context(name)) {
         Ok(config) if config.warnings.is_empty() => {}
         Ok(config) => *wrong += &format!("{name}: {:#?}\n", config.warnings),
         Err(e) => *wrong += &format!("{name}:\n{}\n", e.render(false, false)),

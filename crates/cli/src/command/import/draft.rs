@@ -130,9 +130,8 @@ impl Draft {
         };
         self.install.push(("account", given.to_owned()));
         if given == account && !account.ends_with('$') {
-            self.install.push(("password-file", "FILE".into()));
             let why =
-                "it is not copied; write it to FILE for --password-file, and remove that file afterwards";
+                "it is not copied; `keepwell service install` asks for it, or takes it from --password-file";
             self.lose(format!("the password of {account}"), why);
         }
     }

@@ -1,8 +1,8 @@
 //! `%NAME%`, which Windows fills in, and `${NAME}`, which keepwell does.
 
-use keepwell_service::manager::command_line::{arguments, split};
+use keepwell_service::manager::command_line::{arguments, quote, split};
 
-use super::draft::Draft;
+use super::draft::{Draft, written};
 
 impl Draft {
     /// A text that Windows would fill in: what the wrapper itself knew is written, the rest comes from the environment.
@@ -47,6 +47,22 @@ impl Draft {
     /// The words of a line that begins with its program.
     pub(super) fn line(&mut self, line: &str) -> Vec<String> {
         split(line).iter().map(|word| self.filled(word)).collect()
+    }
+
+    /// Words are quoted anew for the program, which reads them as before; cmd.exe reads the line by rules of its own.
+    pub(super) fn keep_line(&mut self, what: &str, program: &str, line: &str) {
+        let name = program.rsplit(['\\', '/']).next().unwrap_or_default().to_lowercase();
+        let again: Vec<String> = arguments(line).iter().map(|w| quote(w)).collect();
+        if !matches!(name.as_str(), "cmd" | "cmd.exe") || again.join(" ") == line.trim() {
+            return;
+        }
+        if [program, line].iter().any(|t| t.contains('%')) {
+            let why = "cmd.exe reads quotes by rules of its own: write the line as `command_line`, where no %NAME% is filled in, or as \
+                       a script";
+            self.differs(what, why);
+        } else {
+            self.keys.push(("command_line", written(&format!("\"{program}\" {}", line.trim()))));
+        }
     }
 
     /// Whether arguments name a secret. They are copied, since the program needs them, and any user of the host sees them.
@@ -106,6 +122,21 @@ mod tests {
         assert_eq!(filled, r"C:\a$$b\${Home}\${TEMP}\$$5 %100 and 5% 9%");
         assert_eq!(draft.needed().collect::<Vec<_>>(), ["TEMP"]);
         assert_eq!(draft.filled_for(r"C:\x;%PATH%", Some("Path")), r"C:\x;${Path}");
+    }
+
+    #[test]
+    fn a_line_for_cmd_stays_as_it_is() {
+        let keep = |program: &str, line: &str| {
+            let mut draft = Draft::new("NSSM", "x");
+            draft.keep_line("AppParameters", program, line);
+            (draft.keys.pop().map(|(_, value)| value), draft.notes.len())
+        };
+        let line = r#"/c ""C:\a b\x.cmd" "y" > z""#;
+        let kept = r#"'"C:\windows\system32\CMD.EXE" /c ""C:\a b\x.cmd" "y" > z"'"#;
+        assert_eq!(keep(r"C:\windows\system32\CMD.EXE", line), (Some(kept.to_owned()), 0));
+        assert_eq!(keep("cmd", r"/c C:\x.cmd y"), (None, 0));
+        assert_eq!(keep("cmd", r#"/c ""%TEMP%\x.cmd" "y""#), (None, 1));
+        assert_eq!(keep("python.exe", line), (None, 0));
     }
 
     #[test]

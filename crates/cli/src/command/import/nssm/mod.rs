@@ -124,6 +124,8 @@ impl<'k> Service<'k> {
             let word = if expands { draft.filled(&word) } else { plain(&word) };
             draft.command.push(word);
         }
+        let program = self.raw(PARAMETERS, "Application").unwrap_or_default();
+        draft.keep_line("AppParameters", program, line);
         let folder = self.folder(draft);
         if !folder.is_empty() {
             draft.keys.push(("cwd", written(&folder)));

@@ -139,6 +139,7 @@ impl<'a, 'i> File<'a, 'i> {
         let line = one_line(&line);
         self.draft.warn_of_secrets("arguments", &line);
         self.draft.command = self.draft.words(&program, &line);
+        self.draft.keep_line("arguments", &program, &line);
         let folder = self.of("workingdirectory").unwrap_or_else(|| "%BASE%".to_owned());
         let folder = self.draft.filled(&folder);
         self.draft.keys.push(("cwd", written(&folder)));

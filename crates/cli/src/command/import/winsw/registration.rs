@@ -67,12 +67,13 @@ impl File<'_, '_> {
         };
         if let Some(prompt) = element(account, "prompt") {
             let how = inner(prompt);
-            let why = "keepwell does not ask; say --account and --password-file when you install";
+            let why =
+                "`keepwell service install` asks for a password, but not for a name: --account gives it";
             self.draft.lose(format!("serviceaccount/prompt {how}"), why);
         }
         if child(account, "allowservicelogon").is_some_and(|a| a.eq_ignore_ascii_case("true")) {
-            let why = "the account needs the right to log on as a service; Windows' local security policy (secpol.msc) gives it, \
-                       where `keepwell service install` says that it is missing";
+            let why = "where the account lacks the right to log on as a service, `keepwell service install` says so, and --grant \
+                       gives it";
             self.draft.differs("serviceaccount/allowservicelogon", why);
         }
         self.draft.account(&user);
