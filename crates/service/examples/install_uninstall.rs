@@ -7,7 +7,8 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use keepwell_service::manager::{Error, Host, Scope, ServiceDefinition};
+use keepwell_service::Error;
+use keepwell_service::manager::{Host, Scope, ServiceDefinition};
 use keepwell_service::{Accept, Event, Failure, Starting};
 
 const NAME: &str = "keepwell-example";
@@ -23,8 +24,8 @@ fn manage(verb: &str, scope: Scope) -> Result<String, Error> {
     let host = Host::new(scope)?;
     Ok(match verb {
         "install" => {
-            let program = env::current_exe()
-                .map_err(|source| Error::System { doing: "finding itself".into(), source })?;
+            let program =
+                env::current_exe().map_err(|source| Error::System { step: "find itself".into(), source })?;
             let definition = ServiceDefinition {
                 display_name: "keepwell's example".into(),
                 description: "Does nothing, and stops when it is told to.".into(),

@@ -1,7 +1,10 @@
 //! What can go wrong between a program and the manager of its services.
 
 use std::borrow::Cow;
+use std::io;
+use std::time::Duration;
 
+use crate::manager::Invalid;
 use crate::state::State;
 
 /// What a call of this crate failed with. What the system answered is kept as its number: [`Error::code`].
@@ -26,20 +29,99 @@ pub enum Error {
     /// Only Windows has one.
     #[error("this system has no event log")]
     NoEventLog,
+    /// The definition is wrong; nothing was asked of the system.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// There is none of this name.
+    #[error("there is no service `{0}` on this host")]
+    NoSuchService(String),
+    /// Another of this name is there, and was to be made.
+    #[error("there is a service `{0}` already")]
+    Exists(String),
+    /// It is deleted, and goes when it has stopped and nobody holds it open any more.
+    #[error("the service `{0}` is being deleted; a window that shows services may hold it")]
+    BeingDeleted(String),
+    /// It runs already.
+    #[error("the service `{0}` runs already")]
+    RunsAlready(String),
+    /// It does not run.
+    #[error("the service `{0}` does not run")]
+    DoesNotRun(String),
+    /// It takes no such control now.
+    #[error("the service `{name}` is {state} and cannot be told that now")]
+    NotNow {
+        /// The service.
+        name: String,
+        /// How it is.
+        state: State,
+    },
+    /// Others need it.
+    #[error("the service `{name}` cannot be stopped: {} on it", needed(.dependents))]
+    Needed {
+        /// The service.
+        name: String,
+        /// Who runs and depends on it.
+        dependents: Vec<String>,
+    },
+    /// It is disabled.
+    #[error("the service `{0}` is disabled, or something it depends on is")]
+    Disabled(String),
+    /// It stopped instead of coming up.
+    #[error("the service `{name}` stopped while it was to be {wanted}: {why}")]
+    Ended {
+        /// The service.
+        name: String,
+        /// What it was to be.
+        wanted: State,
+        /// Its exit code in words.
+        why: String,
+    },
+    /// It was not so in time.
+    #[error("the service `{name}` is still {state} after {} s", .after.as_secs_f64().round())]
+    TimedOut {
+        /// The service.
+        name: String,
+        /// How it is.
+        state: State,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The caller may not do this; as it follows "could not".
+    #[error("could not {0}: access is denied")]
+    Denied(String),
+    /// This host has no such service manager.
+    #[error("{0}")]
+    NoManager(String),
+    /// A tool of the system refused, or keepwell did where it is not its own to do.
+    #[error("{doing}: {said}")]
+    Refused {
+        /// What was tried.
+        doing: String,
+        /// Why not, in words.
+        said: String,
+    },
     /// The system refused a step.
-    #[error("could not {step}: {} (error {code})", words(*.code))]
+    #[error("could not {step}: {}", told(.source))]
     System {
         /// What was to be done, as it follows "could not": `open the service "web"`.
         step: Cow<'static, str>,
-        /// The system's number: of Win32 on Windows and in [`crate::testing`], of `errno(3)` elsewhere.
-        code: u32,
+        /// Why not. The number in it is of Win32 on Windows and in [`crate::testing`], of `errno(3)` elsewhere.
+        source: io::Error,
     },
 }
 
 impl Error {
     /// A refused step by the system's number.
     pub fn system(step: impl Into<Cow<'static, str>>, code: u32) -> Error {
-        Error::System { step: step.into(), code }
+        Error::System { step: step.into(), source: io::Error::from_raw_os_error(code.cast_signed()) }
+    }
+
+    /// A refused step by what the system said: [`Error::Denied`] where the caller may not.
+    pub(crate) fn of(step: impl Into<Cow<'static, str>>, source: io::Error) -> Error {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Error::Denied(step.into().into_owned()),
+            _ => Error::System { step: step.into(), source },
+        }
     }
 
     /// The system's number, where the system has refused something.
@@ -48,8 +130,23 @@ impl Error {
         match self {
             Error::NotAService => Some(code::NOT_A_SERVICE),
             Error::AlreadyRan => Some(code::ALREADY_RUNNING),
-            Error::System { code, .. } => Some(*code),
-            Error::Transition { .. } | Error::NoEventLog => None,
+            Error::System { source, .. } => source.raw_os_error().map(i32::cast_unsigned),
+            Error::Transition { .. }
+            | Error::NoEventLog
+            | Error::Invalid(_)
+            | Error::NoSuchService(_)
+            | Error::Exists(_)
+            | Error::BeingDeleted(_)
+            | Error::RunsAlready(_)
+            | Error::DoesNotRun(_)
+            | Error::NotNow { .. }
+            | Error::Needed { .. }
+            | Error::Disabled(_)
+            | Error::Ended { .. }
+            | Error::TimedOut { .. }
+            | Error::Denied(_)
+            | Error::NoManager(_)
+            | Error::Refused { .. } => None,
         }
     }
 }
@@ -82,6 +179,22 @@ pub mod code {
     pub const STOPPING: u32 = 1115;
 }
 
+/// Its words, and its number where it has one.
+fn told(source: &io::Error) -> String {
+    match source.raw_os_error() {
+        Some(number) => format!("{} (error {number})", words(number.cast_unsigned())),
+        None => source.to_string(),
+    }
+}
+
+fn needed(dependents: &[String]) -> String {
+    match dependents {
+        [] => "a service that runs depends".to_owned(),
+        [one] => format!("{one} depends"),
+        more => format!("{} depend", more.join(", ")),
+    }
+}
+
 /// The system's words for its number.
 fn words(number: u32) -> Cow<'static, str> {
     Cow::Borrowed(match number {
@@ -106,5 +219,25 @@ fn system_words(number: u32) -> String {
     match text.find(" (os error") {
         Some(end) => text[..end].to_owned(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_read_as_sentences() {
+        let dependents = vec!["a".to_owned(), "b".to_owned()];
+        let needed = Error::Needed { name: "db".into(), dependents };
+        assert_eq!(needed.to_string(), "the service `db` cannot be stopped: a, b depend on it");
+        let denied = Error::of("read the file x", io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(denied.to_string(), "could not read the file x: access is denied");
+        let refused = Error::system("stop it", code::NOT_NOW);
+        assert!(refused.to_string().starts_with("could not stop it: the service cannot take a control"));
+        assert_eq!(refused.code(), Some(code::NOT_NOW));
+        let late =
+            Error::TimedOut { name: "db".into(), state: State::StopPending, after: Duration::from_secs(30) };
+        assert_eq!(late.to_string(), "the service `db` is still stopping after 30 s");
     }
 }

@@ -88,6 +88,55 @@ fn a_user_without_rights_has_it_started_at_logon() {
     assert!(!prefix.run("reg", &["query", key]).out.contains("mine"));
 }
 
+/// Added, started, seen, changed, stopped and removed while it runs, with one of the options for logons.
+fn lives_through_a_logon(whose: &str, key: &str, line: &str) {
+    let prefix = Prefix::new();
+    let child = windows_path(keepwell_wine::child());
+    service(&prefix, &["add", "mine", whose, "--", &child, "hang"]).good().says(&["starts it now"]);
+    let run = prefix.run("reg", &["query", key, "/v", "mine"]).good();
+    run.says(&[" up --detach --file ", line]);
+    service(&prefix, &["install", whose, "--name", "mine", "--config", r"C:\none.toml"]).with_code(2);
+    prefix.run("reg", &["query", key, "/v", "mine"]).good().says(&[line]);
+    service(&prefix, &["start", whose, "mine"]).good();
+    assert_eq!(prefix.children().len(), 1);
+    let seen = prefix.cli(&["status", "--json"]).good().json();
+    assert_eq!(
+        (seen[0]["guardian"].as_str(), seen[0]["scope"].as_str()),
+        (Some("mine"), Some("user service"))
+    );
+    let pid = seen[0]["pid"].as_u64();
+    service(&prefix, &["set", "mine", whose, "env.A", "b"]).good();
+    keepwell_wine::wait_until("it was started anew", || {
+        let now = prefix.cli(&["status", "--json"]).json();
+        now[0]["pid"].as_u64().is_some_and(|now| Some(now) != pid)
+    });
+    service(&prefix, &["restart", whose, "mine"]).good();
+    assert_eq!(prefix.children().len(), 1);
+    service(&prefix, &["stop", whose, "mine"]).good();
+    prefix.assert_nothing_left(std::time::Duration::from_secs(2));
+    service(&prefix, &["start", whose, "mine"]).good();
+    service(&prefix, &["remove", whose, "mine", "--yes", "--purge"]).good();
+    prefix.assert_nothing_left(std::time::Duration::from_secs(2));
+    assert_ne!(prefix.run("reg", &["query", key, "/v", "mine"]).code, 0);
+}
+
+#[test]
+fn a_users_service_lives_through_a_logon() {
+    needs_wine!();
+    lives_through_a_logon(
+        "--user",
+        r"HKCU\Software\Microsoft\Windows\CurrentVersion\Run",
+        r"state\keepwell\mine",
+    );
+}
+
+#[test]
+fn a_service_of_each_user_keeps_its_state_where_that_user_does() {
+    needs_wine!();
+    let key = r"HKLM\Software\Microsoft\Windows\CurrentVersion\Run";
+    lives_through_a_logon("--all-users", key, r"REG_EXPAND_SZ");
+}
+
 #[test]
 fn what_is_not_ours_is_left_alone() {
     needs_wine!();

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::definition::{Secret, ServiceDefinition};
-use super::error::Error;
 use super::host::Host;
+use crate::error::Error;
 
 /// What a service uses.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

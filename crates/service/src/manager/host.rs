@@ -1,11 +1,12 @@
 //! The host's service manager, the same on every system.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::definition::ServiceDefinition;
 use super::difference::Change;
-use super::error::Error;
 use super::status::Status;
+use crate::error::Error;
 
 #[cfg(windows)]
 use super::scm::host as system;
@@ -74,6 +75,13 @@ impl Host {
     #[must_use]
     pub fn supervises(&self) -> bool {
         self.0.supervises()
+    }
+
+    /// A folder of each user's own for a service of this name, in the form that [`Scope::AllUsers`] takes among a definition's
+    /// arguments. In command lines that are read back it is the one of this user.
+    #[must_use]
+    pub fn each_users_folder(name: &str) -> PathBuf {
+        system::each_users_folder(name)
     }
 
     /// Makes the service, or what is there to be so. Does not start it, and does not restart it.

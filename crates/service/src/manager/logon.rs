@@ -5,22 +5,25 @@
 use std::io;
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND, ERROR_NO_MORE_ITEMS, ERROR_SUCCESS,
-};
+use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_NO_MORE_ITEMS, ERROR_SUCCESS};
 use windows_sys::Win32::System::Registry::{
-    HKEY, HKEY_CURRENT_USER, HKEY_LOCAL_MACHINE, KEY_QUERY_VALUE, KEY_SET_VALUE, REG_OPTION_NON_VOLATILE,
-    REG_SZ, RegCloseKey, RegCreateKeyExW, RegDeleteValueW, RegEnumValueW, RegSetValueExW,
+    HKEY, HKEY_CURRENT_USER, HKEY_LOCAL_MACHINE, KEY_QUERY_VALUE, KEY_SET_VALUE, REG_EXPAND_SZ,
+    REG_OPTION_NON_VOLATILE, REG_SZ, RegCloseKey, RegCreateKeyExW, RegDeleteValueW, RegEnumValueW,
+    RegSetValueExW,
 };
 
-use super::definition::ServiceDefinition;
+use super::command_line;
+use super::definition::{Invalid, ServiceDefinition};
 use super::difference::Change;
-use super::error::Error;
 use super::host::Installed;
+use crate::error::Error;
 
 const KEY: &str = r"Software\Microsoft\Windows\CurrentVersion\Run";
 /// Of a name and of a line; what is longer is not ours.
 const LONGEST: usize = 32 * 1024;
+
+/// Where programs of a user keep what is the user's; the system says whose when it starts one that is everybody's.
+pub(crate) const EACH_USERS: &str = "%LOCALAPPDATA%";
 
 /// Whose logon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,8 +53,28 @@ impl Logon {
         }
     }
 
+    /// The command line, as this user's logon runs it.
+    pub(crate) fn command(self, line: &str) -> Vec<String> {
+        let own = match self {
+            Logon::User => None,
+            Logon::AllUsers => std::env::var(EACH_USERS.trim_matches('%')).ok(),
+        };
+        command_line::split(&own.map_or_else(|| line.to_owned(), |own| line.replace(EACH_USERS, &own)))
+    }
+
     pub(crate) fn install(self, definition: &ServiceDefinition) -> Result<Installed, Error> {
+        definition.check()?;
         let (name, line) = (&definition.name, definition.image());
+        let kind = match self {
+            Logon::User => REG_SZ,
+            Logon::AllUsers if line.replace(EACH_USERS, "").contains('%') => {
+                return Err(Invalid(format!(
+                    "{name}: a path holds %, which Windows would read as a variable"
+                ))
+                .into());
+            }
+            Logon::AllUsers => REG_EXPAND_SZ,
+        };
         let before = match self.line(name) {
             Ok(before) => Some(before),
             Err(Error::NoSuchService(_)) => None,
@@ -62,8 +85,8 @@ impl Logon {
         let size = size_of_val(wide_line.as_slice()) as u32;
         // SAFETY: an open key; texts that end with a zero, with the size that is said.
         let answer =
-            unsafe { RegSetValueExW(key.0, wide_name.as_ptr(), 0, REG_SZ, wide_line.as_ptr().cast(), size) };
-        self.done(answer, "writing")?;
+            unsafe { RegSetValueExW(key.0, wide_name.as_ptr(), 0, kind, wide_line.as_ptr().cast(), size) };
+        self.done(answer, "write")?;
         let created = before.is_none();
         let change = |from| Change { what: "command".to_owned(), from, to: line.clone() };
         let changes = before.filter(|before| *before != line).map(change).into_iter().collect();
@@ -75,7 +98,7 @@ impl Logon {
         // SAFETY: an open key, and text that ends with a zero.
         match unsafe { RegDeleteValueW(key.0, wide.as_ptr()) } {
             ERROR_FILE_NOT_FOUND => Err(Error::NoSuchService(name.to_owned())),
-            answer => self.done(answer, "changing"),
+            answer => self.done(answer, "change"),
         }
     }
 
@@ -101,10 +124,10 @@ impl Logon {
             if answer == ERROR_NO_MORE_ITEMS {
                 break;
             }
-            self.done(answer, "reading")?;
+            self.done(answer, "read")?;
             name.truncate(name_len as usize);
             value.truncate(size as usize / 2);
-            if kind == REG_SZ {
+            if kind == REG_SZ || kind == REG_EXPAND_SZ {
                 let value = String::from_utf16_lossy(&value);
                 all.push((String::from_utf16_lossy(&name), value.trim_end_matches('\0').to_owned()));
             }
@@ -135,17 +158,16 @@ impl Logon {
                 ptr::null_mut(),
             )
         };
-        self.done(answer, "opening")?;
+        self.done(answer, "open")?;
         Ok(Key(key))
     }
 
-    fn done(self, answer: u32, doing: &str) -> Result<(), Error> {
-        let doing = format!("{doing} {}", self.key());
+    fn done(self, answer: u32, step: &str) -> Result<(), Error> {
         match answer {
             ERROR_SUCCESS => Ok(()),
-            ERROR_ACCESS_DENIED => Err(Error::Denied(doing)),
             number => {
-                Err(Error::System { doing, source: io::Error::from_raw_os_error(number.cast_signed()) })
+                let source = io::Error::from_raw_os_error(number.cast_signed());
+                Err(Error::of(format!("{step} {}", self.key()), source))
             }
         }
     }
@@ -173,6 +195,14 @@ mod tests {
         assert!(!second.created);
         assert_eq!(second.changes[0].to, r#""C:\Program Files\keepwell.exe" "a b""#);
         Logon::User.uninstall(&name).unwrap();
+        let folder = super::super::scm::host::each_users_folder("shop").display().to_string();
+        Logon::AllUsers.install(&definition(&folder)).unwrap();
+        let line = Logon::AllUsers.line(&name).unwrap();
+        assert!(line.ends_with(r"%LOCALAPPDATA%\keepwell\shop"), "{line}");
+        let own = std::env::var("LOCALAPPDATA").unwrap();
+        assert_eq!(Logon::AllUsers.command(&line)[1], format!(r"{own}\keepwell\shop"));
+        Logon::AllUsers.uninstall(&name).unwrap();
+        assert!(matches!(Logon::AllUsers.install(&definition("100%")), Err(Error::Invalid(_))));
         assert!(matches!(Logon::User.uninstall(&name), Err(Error::NoSuchService(_))));
         assert!(matches!(Logon::User.line(&name), Err(Error::NoSuchService(_))));
     }

@@ -10,7 +10,6 @@ mod acl;
 pub mod command_line;
 mod definition;
 mod difference;
-mod error;
 mod guid;
 mod host;
 pub mod registry;
@@ -33,8 +32,8 @@ pub use definition::{
     WindowsSettings,
 };
 pub use difference::{Change, differences};
-pub use error::Error;
 pub use host::{Found, Host, Installed, Scope};
 pub use status::Status;
 
+pub use crate::error::Error;
 pub use crate::state::State;

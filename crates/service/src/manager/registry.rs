@@ -1,7 +1,7 @@
 //! What the registry holds of services, as it is stored: for programs that read what other wrappers of services were told.
 //! Windows only; on other hosts there is none.
 
-use super::error::Error;
+use crate::error::Error;
 
 /// The key below which Windows keeps its services.
 pub const SERVICES: &str = r"SYSTEM\CurrentControlSet\Services";
@@ -67,7 +67,7 @@ mod system {
     use std::ptr;
 
     use windows_sys::Win32::Foundation::{
-        ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND, ERROR_MORE_DATA, ERROR_NO_MORE_ITEMS, ERROR_SUCCESS,
+        ERROR_FILE_NOT_FOUND, ERROR_MORE_DATA, ERROR_NO_MORE_ITEMS, ERROR_SUCCESS,
     };
     use windows_sys::Win32::System::Registry::{
         HKEY, HKEY_LOCAL_MACHINE, KEY_READ, RegCloseKey, RegEnumKeyExW, RegEnumValueW, RegOpenKeyExW,
@@ -94,31 +94,28 @@ mod system {
     }
 
     pub(super) fn services() -> Result<Vec<String>, Error> {
-        let doing = || format!(r"reading HKLM\{SERVICES}");
-        let key = Key::open(HKEY_LOCAL_MACHINE, SERVICES).map_err(|e| failed(doing(), e))?;
-        key.keys().map_err(|e| failed(doing(), e))
+        let step = || format!(r"read HKLM\{SERVICES}");
+        let key = Key::open(HKEY_LOCAL_MACHINE, SERVICES).map_err(|e| failed(step(), e))?;
+        key.keys().map_err(|e| failed(step(), e))
     }
 
     pub(super) fn stored(service: &str) -> Result<Vec<StoredKey>, Error> {
         let path = format!(r"{SERVICES}\{service}");
-        let doing = || format!(r"reading HKLM\{path}");
+        let step = || format!(r"read HKLM\{path}");
         if service.is_empty() || service.contains('\\') {
             return Err(Error::NoSuchService(service.to_owned()));
         }
         let key = Key::open(HKEY_LOCAL_MACHINE, &path).map_err(|e| match e {
             ERROR_FILE_NOT_FOUND => Error::NoSuchService(service.to_owned()),
-            e => failed(doing(), e),
+            e => failed(step(), e),
         })?;
         let mut all = Vec::new();
-        key.read("", 0, &mut all).map_err(|e| failed(doing(), e))?;
+        key.read("", 0, &mut all).map_err(|e| failed(step(), e))?;
         Ok(all)
     }
 
-    fn failed(doing: String, number: u32) -> Error {
-        match number {
-            ERROR_ACCESS_DENIED => Error::Denied(doing),
-            number => Error::System { doing, source: io::Error::from_raw_os_error(number.cast_signed()) },
-        }
+    fn failed(step: String, number: u32) -> Error {
+        Error::of(step, io::Error::from_raw_os_error(number.cast_signed()))
     }
 
     impl Key {

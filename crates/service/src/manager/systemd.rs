@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use super::access::{Lack, Needs};
 use super::definition::{ServiceDefinition, StartMode};
 use super::difference::Change;
-use super::error::Error;
 use super::host::{Found, Installed, Scope};
 use super::status::Status;
 use super::{unit, users};
+use crate::error::Error;
 use crate::state::State;
 
 /// What answers at once, unless the service manager hangs.
@@ -63,7 +63,7 @@ impl System {
         let mut installed = Installed { created: before.is_none(), ..Installed::default() };
         installed.changes = before.as_deref().map(|before| changed(before, &text)).unwrap_or_default();
         if before.as_deref() != Some(&text) {
-            write(&path, &text).map_err(system(format!("writing {}", path.display())))?;
+            write(&path, &text).map_err(system(format!("write {}", path.display())))?;
         }
         match self.enable(definition, &file_name) {
             Ok(()) => Ok(installed),
@@ -100,7 +100,7 @@ impl System {
             self.stop(name, timeout)?;
         }
         self.systemctl(&["disable", &file_name], ANSWER)?;
-        fs::remove_file(&path).map_err(system(format!("removing {}", path.display())))?;
+        fs::remove_file(&path).map_err(system(format!("remove {}", path.display())))?;
         if self.drives() {
             self.systemctl(&["daemon-reload"], ANSWER)?;
             // What has failed would be remembered under the name of a service that is no more.
@@ -177,7 +177,7 @@ impl System {
     pub(crate) fn command(&self, name: &str) -> Result<Vec<String>, Error> {
         let path = self.folder.join(unit::file_name(name)?);
         match self.read(&path)? {
-            Some(text) => Ok(unit::command_of(&text)),
+            Some(text) => Ok(self.command_in(&text)),
             None => Err(Error::NoSuchService(name.to_owned())),
         }
     }
@@ -212,7 +212,7 @@ impl System {
         wanted: &dyn Fn(&[String]) -> bool,
     ) -> Result<Vec<(String, Vec<String>)>, Error> {
         let units = self.units(wanted)?.into_iter();
-        Ok(units.map(|(name, text)| (name, unit::command_of(&text))).collect())
+        Ok(units.map(|(name, text)| (name, self.command_in(&text))).collect())
     }
 
     pub(crate) fn list(&self, wanted: &dyn Fn(&[String]) -> bool) -> Result<Vec<Found>, Error> {
@@ -220,7 +220,7 @@ impl System {
             let description = text.lines().find_map(|l| l.strip_prefix("Description="));
             let status = if self.drives() { self.status(&name)? } else { Status::of(State::Stopped) };
             let display_name = description.unwrap_or(&name).replace("%%", "%");
-            Ok(Found { display_name, name, status, command: unit::command_of(&text) })
+            Ok(Found { display_name, name, status, command: self.command_in(&text) })
         };
         self.units(wanted)?.into_iter().map(found).collect()
     }
@@ -231,13 +231,13 @@ impl System {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(all),
-            Err(e) => return Err(system(format!("reading {}", self.folder.display()))(e)),
+            Err(e) => return Err(system(format!("read {}", self.folder.display()))(e)),
         };
         for entry in entries.filter_map(Result::ok) {
             let file_name = entry.file_name().to_string_lossy().into_owned();
             let Some(name) = file_name.strip_suffix(".service") else { continue };
             let Some(text) = self.read(&entry.path())? else { continue };
-            if text.starts_with(unit::MARK) && wanted(&unit::command_of(&text)) {
+            if text.starts_with(unit::MARK) && wanted(&self.command_in(&text)) {
                 all.push((name.to_owned(), text));
             }
         }
@@ -245,11 +245,16 @@ impl System {
         Ok(all)
     }
 
+    fn command_in(&self, text: &str) -> Vec<String> {
+        let home = std::env::var("HOME").ok().filter(|_| self.scope == Scope::AllUsers);
+        unit::command_in(text, home.as_deref())
+    }
+
     fn read(&self, path: &Path) -> Result<Option<String>, Error> {
         match fs::read(path) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(system(format!("reading {}", path.display()))(e)),
+            Err(e) => Err(system(format!("read {}", path.display()))(e)),
         }
     }
 
@@ -275,6 +280,7 @@ impl System {
             Scope::AllUsers => &["--global"],
         };
         let doing = format!("systemctl {}", [scope, arguments].concat().join(" "));
+        let run = || format!("run {doing}");
         let mut child = Command::new("systemctl")
             .args(scope)
             .args(arguments)
@@ -285,11 +291,11 @@ impl System {
             .spawn()
             .map_err(|e| match e.kind() {
                 ErrorKind::NotFound => Error::NoManager("this host has no systemctl, so no systemd".into()),
-                _ => system(doing.clone())(e),
+                _ => system(run())(e),
             })?;
         let begin = Instant::now();
         // What it prints is less than a pipe holds.
-        while child.try_wait().map_err(system(doing.clone()))?.is_none() {
+        while child.try_wait().map_err(system(run()))?.is_none() {
             if begin.elapsed() >= timeout {
                 // It only waits for the job that it has asked for, which goes on.
                 let _ = child.kill();
@@ -299,17 +305,21 @@ impl System {
             }
             thread::sleep(GLANCE);
         }
-        let output = child.wait_with_output().map_err(system(doing.clone()))?;
+        let output = child.wait_with_output().map_err(system(run()))?;
         if output.status.success() {
             return Ok(output);
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
         if said.contains("Access denied") || said.contains("authentication required") {
-            return Err(Error::Denied(doing));
+            return Err(Error::Denied(run()));
         }
         let said = if said.is_empty() { output.status.to_string() } else { said };
         Err(Error::Refused { doing, said })
     }
+}
+
+pub(crate) fn each_users_folder(name: &str) -> PathBuf {
+    PathBuf::from(format!("{}.local/state/keepwell/{name}", unit::HOME))
 }
 
 fn user_folder() -> Result<PathBuf, Error> {
@@ -319,11 +329,8 @@ fn user_folder() -> Result<PathBuf, Error> {
     Ok(config.join("systemd/user"))
 }
 
-fn system(doing: String) -> impl FnOnce(io::Error) -> Error {
-    move |source| match source.kind() {
-        ErrorKind::PermissionDenied => Error::Denied(doing),
-        _ => Error::System { doing, source },
-    }
+fn system(step: String) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::of(step, source)
 }
 
 /// All or nothing: systemd may read it at any moment.

@@ -56,10 +56,10 @@ pub fn text(definition: &ServiceDefinition, scope: Scope) -> Result<String, Inva
     line(
         &mut unit,
         "ExecStart",
-        &command(definition.program.to_str().unwrap_or_default(), &definition.arguments)?,
+        &command(definition.program.to_str().unwrap_or_default(), &definition.arguments, scope)?,
     );
     if let [program, rest @ ..] = settings.reload.as_slice() {
-        line(&mut unit, "ExecReload", &command(program, rest)?);
+        line(&mut unit, "ExecReload", &command(program, rest, scope)?);
     }
     if let Some(user) = user(&definition.account, scope)? {
         line(&mut unit, "User", &plain(user));
@@ -163,11 +163,22 @@ fn plain(text: &str) -> String {
     one_line.join(" ").trim_end_matches('\\').replace('%', "%%")
 }
 
-fn command(program: &str, arguments: &[String]) -> Result<String, Invalid> {
+/// What `systemd.unit(5)` puts the user's home folder for.
+pub(crate) const HOME: &str = "%h/";
+
+fn command(program: &str, arguments: &[String], scope: Scope) -> Result<String, Invalid> {
     // The path itself takes no variables, but specifiers.
     let mut words = vec![word(program, Dollar::Plain)?];
     for argument in arguments {
-        words.push(word(argument, Dollar::Doubled)?);
+        let (home, rest) = match argument.strip_prefix(HOME) {
+            Some(rest) if scope == Scope::AllUsers => (HOME, rest),
+            _ => ("", argument.as_str()),
+        };
+        let rest = word(rest, Dollar::Doubled)?;
+        words.push(match rest.strip_prefix('"') {
+            Some(quoted) => format!("\"{home}{quoted}"),
+            None => format!("{home}{rest}"),
+        });
     }
     Ok(words.join(" "))
 }
@@ -225,6 +236,16 @@ pub fn command_of(unit: &str) -> Vec<String> {
         words.push(word);
     }
     words
+}
+
+/// The same as the user with this home folder starts it.
+#[cfg(any(unix, test))]
+pub(crate) fn command_in(unit: &str, home: Option<&str>) -> Vec<String> {
+    let own = |word: String| match (word.strip_prefix(HOME), home) {
+        (Some(rest), Some(home)) => format!("{}/{rest}", home.trim_end_matches('/')),
+        _ => word,
+    };
+    command_of(unit).into_iter().map(own).collect()
 }
 
 /// Whole seconds, rounded up.
@@ -376,14 +397,25 @@ mod tests {
     fn words_mean_themselves() {
         let words = ["$HOME", "50%", "say \"hi\"\n", r"a\b", "", "it's", ";"].map(str::to_owned);
         assert_eq!(
-            command("/x$y", &words).unwrap(),
+            command("/x$y", &words, Scope::System).unwrap(),
             r#"/x$y $$HOME 50%% "say \"hi\"\n" "a\\b" "" "it's" ";""#
         );
-        assert!(command("/x", &["\u{7}".to_owned()]).is_err());
-        let unit = format!("[Service]\nExecStart={}\n", command("/x$y", &words).unwrap());
+        assert!(command("/x", &["\u{7}".to_owned()], Scope::System).is_err());
+        let unit = format!("[Service]\nExecStart={}\n", command("/x$y", &words, Scope::System).unwrap());
         assert_eq!(command_of(&unit).split_first().unwrap(), (&"/x$y".to_owned(), words.as_slice()));
         assert!(command_of("[Service]").is_empty());
         assert_eq!(plain("a\nb \\"), "a b ");
+    }
+
+    #[test]
+    fn what_is_each_users_own_is_in_their_home() {
+        let words = ["%h/state/100 %".to_owned(), "%h/x".to_owned()];
+        let each = command("/x", &words, Scope::AllUsers).unwrap();
+        assert_eq!(each, r#"/x "%h/state/100 %%" %h/x"#);
+        assert_eq!(command("/x", &words, Scope::System).unwrap(), r#"/x "%%h/state/100 %%" %%h/x"#);
+        let unit = format!("[Service]\nExecStart={each}\n");
+        assert_eq!(command_in(&unit, Some("/home/anna")), ["/x", "/home/anna/state/100 %", "/home/anna/x"]);
+        assert_eq!(command_in(&unit, None)[2], "%h/x");
     }
 
     #[test]

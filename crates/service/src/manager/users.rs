@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::access::{Lack, Needs};
 use super::definition::{Account, ServiceDefinition};
-use super::error::Error;
+use crate::error::Error;
 
 /// Whom the service's processes run as, if that is another than the service manager itself.
 fn user(definition: &ServiceDefinition) -> Option<&str> {
@@ -72,13 +72,7 @@ pub(super) fn grant(definition: &ServiceDefinition, lack: &Lack) -> Result<(), E
 
 /// With all that is in it. Links are not followed.
 pub(super) fn own_folder(definition: &ServiceDefinition, folder: &Path) -> Result<(), Error> {
-    let failed = |source: io::Error| {
-        let doing = format!("giving {} to its account", folder.display());
-        match source.kind() {
-            ErrorKind::PermissionDenied => Error::Denied(doing),
-            _ => Error::System { doing, source },
-        }
-    };
+    let failed = |source| Error::of(format!("give {} to its account", folder.display()), source);
     let Some(name) = user(definition) else { return Ok(()) };
     let Some((uid, gid)) = ids(name)? else { return Err(failed(ErrorKind::NotFound.into())) };
     fs::create_dir_all(folder).map_err(failed)?;
@@ -104,8 +98,7 @@ fn am_root() -> bool {
 fn ids(name: &str) -> Result<Option<(u32, u32)>, Error> {
     let number = |option: &str| -> Result<Option<u32>, Error> {
         let said = Command::new("id").arg(option).arg("--").arg(name).stdin(Stdio::null()).output();
-        let said =
-            said.map_err(|source| Error::System { doing: format!("asking for the user {name}"), source })?;
+        let said = said.map_err(|e| Error::of(format!("ask for the user {name}"), e))?;
         Ok(String::from_utf8_lossy(&said.stdout).trim().parse().ok().filter(|_| said.status.success()))
     };
     Ok(number("-u")?.zip(number("-g")?))
@@ -126,7 +119,7 @@ fn may(uid: u32, gid: u32, path: &Path, what: &str) -> Result<bool, Error> {
         // 1 is the answer of test; setpriv itself fails with another.
         Ok(status) => Ok(status.code() != Some(1)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
-        Err(source) => Err(Error::System { doing: format!("asking who may use {}", path.display()), source }),
+        Err(e) => Err(Error::of(format!("ask who may use {}", path.display()), e)),
     }
 }
 

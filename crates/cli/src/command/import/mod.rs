@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use keepwell_config::{Config, Context, Source, System};
 use keepwell_sdk::exit;
-use keepwell_service::manager::{Error, registry};
+use keepwell_service::{Error, manager::registry};
 
 use self::draft::Draft;
 use crate::failure::{Failure, Result, io_words};

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use keepwell_sdk::exit;
@@ -59,6 +60,11 @@ pub(super) struct Add {
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     command: Vec<String>,
 }
+
+/// For the end of a process that has nothing left to do.
+const LAST_PROCESS: Duration = Duration::from_secs(10);
+/// From one look to the next.
+const GLANCE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Restart {
@@ -200,6 +206,22 @@ fn forget(config: &Path) {
     let _ = fs::remove_dir(config.parent().unwrap_or(Path::new("")));
 }
 
+/// All that a service wrote. Its last process may have said that it has ended, and still hold a file.
+fn purge(state: &Path) -> Result<()> {
+    let deadline = Instant::now() + LAST_PROCESS;
+    loop {
+        match fs::remove_dir_all(state) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(GLANCE),
+            Err(e) => {
+                let text = format!("{} cannot be removed: {}", state.display(), io_words(&e));
+                return Err(Failure::failed(text));
+            }
+        }
+    }
+}
+
 impl Remove {
     pub(super) fn run(self) -> Result<i32> {
         let host = self.whose.host()?;
@@ -215,16 +237,7 @@ impl Remove {
         self.confirm(&place)?;
         uninstall(&host, &self.name, self.patience)?;
         if self.purge {
-            match fs::remove_dir_all(&place.state) {
-                Err(e) if e.kind() != ErrorKind::NotFound => {
-                    return Err(Failure::failed(format!(
-                        "{} cannot be removed: {}",
-                        place.state.display(),
-                        io_words(&e)
-                    )));
-                }
-                Ok(()) | Err(_) => {}
-            }
+            purge(&place.state)?;
         }
         forget(&place.config);
         if place.config.exists() {

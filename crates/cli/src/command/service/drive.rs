@@ -4,7 +4,8 @@ use std::process::Command;
 
 use clap::Args;
 use keepwell_sdk::exit;
-use keepwell_service::manager::{Error, Host, State, Status};
+use keepwell_service::Error;
+use keepwell_service::manager::{Host, State, Status};
 
 use super::place::Place;
 use super::{Patience, Which, Whose, failure};
@@ -80,6 +81,7 @@ impl Restart {
 pub(super) fn start(host: &Host, name: &str, patience: Patience) -> Result<()> {
     if !host.drives() {
         let command = host.command(name).map_err(failure)?;
+        must_be_mine(host, name, "start")?;
         return by_itself(name, &command);
     }
     match host.start(name, patience.timeout) {
@@ -105,6 +107,7 @@ pub(super) fn tell_how(host: &Host, name: &str, whose: Whose) {
 pub(super) fn stop(host: &Host, name: &str, patience: Patience) -> Result<()> {
     if !host.drives() {
         let place = Place::installed(host, name)?;
+        must_be_mine(host, name, "stop")?;
         let endpoint = Endpoint::named(socket_in(&place.state));
         if wait_for(async { Ok(Guardian::at(&endpoint).await.is_err()) })? {
             talk(&format!("the service {name} does not run"));
@@ -117,6 +120,15 @@ pub(super) fn stop(host: &Host, name: &str, patience: Patience) -> Result<()> {
     host.stop(name, patience.timeout).map_err(failure)?;
     talk(&format!("the service {name} has stopped"));
     Ok(())
+}
+
+/// What each user's service manager starts is theirs to drive.
+fn must_be_mine(host: &Host, name: &str, verb: &str) -> Result<()> {
+    if !host.supervises() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("the service {name} is each user's own"))
+        .hint(format!("as the user whose it is: systemctl --user {verb} {name}")))
 }
 
 /// What only starts at logon is started and ended by keepwell's own commands, which say themselves what comes of it.

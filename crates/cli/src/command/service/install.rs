@@ -33,7 +33,7 @@ pub(super) struct Install {
     /// The name of the service
     #[arg(long, default_value = DEFAULT)]
     name: String,
-    /// Where it keeps its state; otherwise a folder of its own below the system's or, with --user, yours
+    /// Where it keeps its state; otherwise a folder of its own below the system's or, with --user and --all-users, the user's
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Start it, too
@@ -156,7 +156,7 @@ impl Uninstall {
 /// Also when it is no service of keepwell's.
 pub(super) fn uninstall(host: &Host, name: &str, patience: Patience) -> Result<Place> {
     let place = Place::installed(host, name)?;
-    if !host.drives() {
+    if !host.supervises() {
         drive::stop(host, name, patience)?;
     }
     host.uninstall(name, patience.timeout).map_err(failure)?;

@@ -16,7 +16,8 @@ pub(crate) use add::{key, service_name};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use keepwell_service::manager::{Error, Host, Scope};
+use keepwell_service::Error;
+use keepwell_service::manager::{Host, Scope};
 
 use super::Context;
 use crate::failure::{Failure, Result, io_words};
@@ -155,11 +156,7 @@ fn failure(error: Error) -> Failure {
         Error::Disabled(name) => Failure::failed(text)
             .hint(format!("keepwell service install --name {name} --start auto enables it")),
         Error::Ended { name, .. } => Failure::failed(text).hint(place::last_words(&name)),
-        Error::System { doing, source } => Failure::failed(format!("{doing}: {}", io_words(&source))),
-        Error::Exists(_)
-        | Error::RunsAlready(_)
-        | Error::NotNow { .. }
-        | Error::NoManager(_)
-        | Error::Refused { .. } => Failure::failed(text),
+        Error::System { step, source } => Failure::failed(format!("could not {step}: {}", io_words(&source))),
+        _ => Failure::failed(text),
     }
 }

@@ -92,10 +92,8 @@ pub(super) fn state_of(name: &str, config: &Path, whose: Whose) -> Result<PathBu
         Scope::System => Ok(crate::locate::service_state(name)),
         Scope::User if config == here.user_config()? => here.user_state(),
         Scope::User => Ok(here.user_state()?.join(name)),
-        // Whoever logs on has a guardian of their own beside the configuration that they share.
-        Scope::AllUsers => {
-            Err(Failure::usage("--all-users needs --state: a folder that each user may write to"))
-        }
+        // Whoever logs on has a guardian of their own of the configuration that they share.
+        Scope::AllUsers => Ok(Host::each_users_folder(name)),
     }
 }
 

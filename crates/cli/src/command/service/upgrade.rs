@@ -6,7 +6,8 @@ use std::process::Command;
 
 use clap::Args;
 use keepwell_sdk::exit;
-use keepwell_service::manager::{Error, State};
+use keepwell_service::Error;
+use keepwell_service::manager::State;
 
 use super::place::Place;
 use super::{Patience, Whose, drive, failure};

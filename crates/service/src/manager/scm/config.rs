@@ -31,12 +31,12 @@ use windows_sys::core::GUID;
 use super::service::Service;
 use super::sys::{failed, grown, last_error, optional, text, text_list, wide, wide_list};
 use super::trigger;
+use crate::error::Error;
 use crate::manager::command_line;
 use crate::manager::definition::{
     Account, ErrorControl, Privileges, Recovery, RecoveryAction, RecoveryKind, Secret, ServiceDefinition,
     SidType, StartMode, Trigger, TriggerAction,
 };
-use crate::manager::error::Error;
 
 /// What `ChangeServiceConfigW` writes, in the words of [`crate::manager::differences`].
 pub(super) const BASIC: [&str; 7] =
@@ -104,7 +104,7 @@ impl Service {
             // SAFETY: the buffer has the size that is said.
             unsafe { QueryServiceConfigW(self.handle().raw(), buffer.cast(), size, needed) }
         });
-        let buffer = buffer.map_err(|n| failed(self.name(), "looking at", n))?;
+        let buffer = buffer.map_err(|n| failed(self.name(), "look at", n))?;
         // SAFETY: the call has filled it, and its texts are in the buffer.
         let (found, line, display, account, dependencies, group) = unsafe {
             let found = &*buffer.as_ptr().cast::<QUERY_SERVICE_CONFIGW>();
@@ -150,7 +150,7 @@ impl Service {
                     unknown.push(what);
                     Ok(())
                 }
-                Err(number) => Err(failed(self.name(), "looking at", number)),
+                Err(number) => Err(failed(self.name(), "look at", number)),
             };
         level("description", SERVICE_CONFIG_DESCRIPTION, &mut |found| {
             // SAFETY: the level's structure, filled by the call, with its texts in the same buffer; so below, too.
@@ -254,7 +254,7 @@ impl Service {
             )
         };
         if answer == 0 {
-            return Err(failed(self.name(), "changing", last_error()));
+            return Err(failed(self.name(), "change", last_error()));
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl Service {
                     unsupported.push(what);
                     Ok(())
                 }
-                number => Err(failed(self.name(), "changing", number)),
+                number => Err(failed(self.name(), "change", number)),
             }
         };
         let mut description = wide(&definition.description);
@@ -334,7 +334,7 @@ impl Service {
             ConvertStringSecurityDescriptorToSecurityDescriptorW(from, SDDL_REVISION_1, into, ptr::null_mut())
         };
         if answer == 0 {
-            return Err(failed(self.name(), "reading the SDDL of", last_error()));
+            return Err(failed(self.name(), "read the SDDL of", last_error()));
         }
         // SAFETY: as above.
         let number = unsafe {
@@ -344,7 +344,7 @@ impl Service {
             LocalFree(descriptor);
             number
         };
-        if number == 0 { Ok(()) } else { Err(failed(self.name(), "securing", number)) }
+        if number == 0 { Ok(()) } else { Err(failed(self.name(), "secure", number)) }
     }
 }
 

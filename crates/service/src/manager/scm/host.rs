@@ -1,15 +1,15 @@
 //! The SCM behind [`crate::manager::Host`], and what starts at logon beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Access, Manager, ManagerAccess, rights};
+use crate::error::Error;
 use crate::manager::access::{Lack, Needs};
 use crate::manager::definition::{Account, ServiceDefinition};
 use crate::manager::difference::start;
-use crate::manager::error::Error;
 use crate::manager::host::{Found, Installed, Scope};
-use crate::manager::logon::Logon;
+use crate::manager::logon::{EACH_USERS, Logon};
 use crate::manager::status::Status;
 use crate::state::State;
 
@@ -94,7 +94,7 @@ impl System {
                 let manager = Manager::connect(ManagerAccess::Look)?;
                 Ok(words(&manager.open(name, Access::Look)?.read_basic()?))
             }
-            System::Logon(logon) => Ok(crate::manager::command_line::split(&logon.line(name)?)),
+            System::Logon(logon) => Ok(logon.command(&logon.line(name)?)),
         }
     }
 
@@ -148,12 +148,16 @@ impl System {
             System::Logon(logon) => logon,
         };
         let found = |(name, line): (String, String)| {
-            let command = crate::manager::command_line::split(&line);
+            let command = logon.command(&line);
             let status = Status::of(State::Stopped);
             wanted(&command).then(|| Found { display_name: name.clone(), name, status, command })
         };
         Ok(logon.all()?.into_iter().filter_map(found).collect())
     }
+}
+
+pub(crate) fn each_users_folder(name: &str) -> PathBuf {
+    PathBuf::from(format!(r"{EACH_USERS}\keepwell\{name}"))
 }
 
 fn words(definition: &ServiceDefinition) -> Vec<String> {

@@ -28,9 +28,9 @@ use windows_sys::Win32::System::Services::{
 use self::sys::{Handle, failed, last_error, optional, text, wide, wide_list};
 use super::definition::{ServiceDefinition, StartMode};
 use super::difference::differences;
-use super::error::Error;
 use super::host::Installed;
 use super::status::Status;
+use crate::error::Error;
 
 pub(crate) use self::ask::ask;
 pub use self::service::{Control, Service};
@@ -87,11 +87,8 @@ impl Manager {
         // SAFETY: null means this host and its active database.
         let handle = unsafe { OpenSCManagerW(ptr::null(), ptr::null(), access) };
         Handle::new(handle).map(Self).ok_or_else(|| match last_error() {
-            5 => Error::Denied("changing the services of this host".into()),
-            number => Error::System {
-                doing: "connecting to the service manager".into(),
-                source: std::io::Error::from_raw_os_error(number.cast_signed()),
-            },
+            5 => Error::Denied("change the services of this host".into()),
+            number => Error::system("connect to the service manager", number),
         })
     }
 
@@ -103,17 +100,17 @@ impl Manager {
         let look =
             SERVICE_QUERY_STATUS | SERVICE_QUERY_CONFIG | SERVICE_ENUMERATE_DEPENDENTS | SERVICE_INTERROGATE;
         let drive = SERVICE_START | SERVICE_STOP | SERVICE_PAUSE_CONTINUE | SERVICE_USER_DEFINED_CONTROL;
-        let (rights, doing) = match access {
-            Access::Look => (look, "looking at"),
-            Access::Drive => (look | drive, "driving"),
-            Access::Full => (SERVICE_ALL_ACCESS, "changing"),
+        let (rights, step) = match access {
+            Access::Look => (look, "look at"),
+            Access::Drive => (look | drive, "drive"),
+            Access::Full => (SERVICE_ALL_ACCESS, "change"),
         };
         let wide = wide(name);
         // SAFETY: an open handle, and text that ends with a zero.
         let handle = unsafe { OpenServiceW(self.0.raw(), wide.as_ptr(), rights) };
         match Handle::new(handle) {
             Some(handle) => Ok(Service::new(name.to_owned(), handle)),
-            None => Err(failed(name, doing, last_error())),
+            None => Err(failed(name, step, last_error())),
         }
     }
 
@@ -147,7 +144,7 @@ impl Manager {
                 optional(password.as_ref()),
             )
         };
-        let Some(handle) = Handle::new(handle) else { return Err(failed(name, "making", last_error())) };
+        let Some(handle) = Handle::new(handle) else { return Err(failed(name, "make", last_error())) };
         let service = Service::new(name.clone(), handle);
         match service.write_extra(definition, &|_| true) {
             Ok(unsupported) => Ok((service, unsupported)),
@@ -218,10 +215,7 @@ impl Manager {
             } != 0;
             let error = if done { 0 } else { last_error() };
             if !done && error != ERROR_MORE_DATA {
-                return Err(Error::System {
-                    doing: "listing the services of this host".into(),
-                    source: std::io::Error::from_raw_os_error(error.cast_signed()),
-                });
+                return Err(Error::system("list the services of this host", error));
             }
             let first = buffer.as_ptr().cast::<ENUM_SERVICE_STATUS_PROCESSW>();
             for i in 0..count as usize {

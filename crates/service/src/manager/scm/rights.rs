@@ -32,10 +32,10 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 
 use super::sys::{last_error, text, wide};
+use crate::error::Error;
 use crate::manager::access::{Lack, Needs};
 use crate::manager::acl::{Entry, Sid, permits};
 use crate::manager::definition::{Account, ServiceDefinition};
-use crate::manager::error::Error;
 
 /// What Windows asks an account for that runs services
 /// (<https://learn.microsoft.com/windows/win32/secauthz/account-rights-constants>).
@@ -88,8 +88,7 @@ pub(super) fn lacks(definition: &ServiceDefinition, needs: &Needs) -> Result<Vec
 
 pub(super) fn grant(definition: &ServiceDefinition, lack: &Lack) -> Result<(), Error> {
     let account = definition.account_name();
-    let sid = own_sid(definition)
-        .map_err(|source| Error::System { doing: format!("looking up {account}"), source })?;
+    let sid = own_sid(definition).map_err(|e| Error::of(format!("look up {account}"), e))?;
     let (path, mask) = match lack {
         Lack::Account(_) => {
             let doing = format!("the account {account} cannot be made here");
@@ -101,16 +100,14 @@ pub(super) fn grant(definition: &ServiceDefinition, lack: &Lack) -> Result<(), E
         Lack::Read(path) => (path, FILE_GENERIC_READ),
         Lack::Write(path) => (path, MODIFY),
     };
-    give(path, &sid, mask)
-        .map_err(|source| refused(format!("letting {account} use {}", path.display()), source))
+    give(path, &sid, mask).map_err(|e| Error::of(format!("let {account} use {}", path.display()), e))
 }
 
 /// For SYSTEM, Administrators and the account; nothing comes from above, where anybody may make folders.
 pub(super) fn own_folder(definition: &ServiceDefinition, folder: &Path) -> Result<(), Error> {
-    let doing = || format!("making the folder {}", folder.display());
+    let step = || format!("make the folder {}", folder.display());
     let account = definition.account_name();
-    let sid = own_sid(definition)
-        .map_err(|source| Error::System { doing: format!("looking up {account}"), source })?;
+    let sid = own_sid(definition).map_err(|e| Error::of(format!("look up {account}"), e))?;
     let host = [(Sid::nt(&[18]), FILE_ALL_ACCESS), (Sid::nt(&[32, 544]), FILE_ALL_ACCESS)];
     let make = |path: &Path, last: (Sid, u32)| {
         std::fs::create_dir_all(path)?;
@@ -120,15 +117,8 @@ pub(super) fn own_folder(definition: &ServiceDefinition, folder: &Path) -> Resul
     // The one above is for looking into: who could rename what is in it could put something else there.
     let above = folder.parent().filter(|above| !above.exists());
     let users = (Sid::nt(&[32, 545]), FILE_GENERIC_READ | FILE_GENERIC_EXECUTE);
-    above.map_or(Ok(()), |above| make(above, users)).map_err(|e| refused(doing(), e))?;
-    make(folder, (sid, MODIFY)).map_err(|e| refused(doing(), e))
-}
-
-fn refused(doing: String, source: io::Error) -> Error {
-    match source.kind() {
-        io::ErrorKind::PermissionDenied => Error::Denied(doing),
-        _ => Error::System { doing, source },
-    }
+    above.map_or(Ok(()), |above| make(above, users)).map_err(|e| Error::of(step(), e))?;
+    make(folder, (sid, MODIFY)).map_err(|e| Error::of(step(), e))
 }
 
 impl Who {
@@ -377,18 +367,18 @@ impl Policy {
         let answer = unsafe {
             LsaOpenPolicy(ptr::null(), &raw const attributes, access.cast_unsigned(), &raw mut handle)
         };
-        done(answer, "opening the policy of this host")?;
+        done(answer, "open the policy of this host")?;
         Ok(Policy(handle))
     }
 }
 
-fn done(status: i32, doing: &str) -> Result<(), Error> {
+fn done(status: i32, step: &str) -> Result<(), Error> {
     if status >= 0 {
         return Ok(());
     }
     // SAFETY: no pointers.
     let number = unsafe { LsaNtStatusToWinError(status) };
-    Err(refused(doing.to_owned(), io::Error::from_raw_os_error(number.cast_signed())))
+    Err(Error::of(step.to_owned(), io::Error::from_raw_os_error(number.cast_signed())))
 }
 
 /// Whether the account has been given the right itself, or a group that it is known to be in.
@@ -403,7 +393,7 @@ fn may_log_on(who: &Who) -> Result<bool, Error> {
             if answer == STATUS_OBJECT_NAME_NOT_FOUND {
                 continue;
             }
-            done(answer, "asking for the rights of the account")?;
+            done(answer, "ask for the rights of the account")?;
             let found = (0..count as usize).any(|i| {
                 let one = &*list.add(i);
                 let letters = std::slice::from_raw_parts(one.Buffer, usize::from(one.Length) / 2);
@@ -427,7 +417,7 @@ fn let_log_on(sid: &Sid, account: &str) -> Result<(), Error> {
     // SAFETY: an open policy, a valid SID, and one text that lives through the call.
     let answer =
         unsafe { LsaAddAccountRights(policy.0, sid.words().as_ptr().cast_mut().cast(), &raw const right, 1) };
-    done(answer, &format!("letting {account} log on as a service"))
+    done(answer, &format!("let {account} log on as a service"))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use windows_sys::Win32::System::Services::{
 
 use super::sys::{Handle, failed, grown, last_error, text, wide};
 use super::watch;
-use crate::manager::error::Error;
+use crate::error::Error;
 use crate::manager::status::{SPECIFIC, Status};
 use crate::state::State;
 
@@ -76,7 +76,7 @@ impl Service {
             QueryServiceStatusEx(self.handle.raw(), SC_STATUS_PROCESS_INFO, into, size, &raw mut needed)
         };
         if answer == 0 {
-            return Err(failed(&self.name, "looking at", last_error()));
+            return Err(failed(&self.name, "look at", last_error()));
         }
         Ok(status_of(&status))
     }
@@ -91,7 +91,7 @@ impl Service {
         // SAFETY: as many texts as are said, each with a zero at its end.
         let answer = unsafe { StartServiceW(self.handle.raw(), pointers.len() as u32, pointers.as_ptr()) };
         if answer == 0 {
-            return Err(failed(&self.name, "starting", last_error()));
+            return Err(failed(&self.name, "start", last_error()));
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Service {
                 let dependents = self.dependents(true).unwrap_or_default();
                 Err(Error::Needed { name: self.name.clone(), dependents })
             }
-            number => Err(failed(&self.name, "telling", number)),
+            number => Err(failed(&self.name, "tell", number)),
         }
     }
 
@@ -147,7 +147,7 @@ impl Service {
                 Ok(()) | Err(Error::NotNow { state: State::StopPending | State::Stopped, .. }) => break,
                 Err(Error::DoesNotRun(_)) => break,
                 // Nobody answered for 30 s; it may have heard.
-                Err(Error::System { source, .. }) if is(&source, ERROR_SERVICE_REQUEST_TIMEOUT) => break,
+                Err(error) if error.code() == Some(ERROR_SERVICE_REQUEST_TIMEOUT) => break,
                 Err(Error::NotNow { state, .. }) if state.is_pending() && Instant::now() < deadline => {
                     thread::sleep(AGAIN);
                 }
@@ -195,7 +195,7 @@ impl Service {
                 EnumDependentServicesW(self.handle.raw(), which, buffer.cast(), size, needed, &raw mut count)
             }
         });
-        let buffer = buffer.map_err(|n| failed(&self.name, "looking at", n))?;
+        let buffer = buffer.map_err(|n| failed(&self.name, "look at", n))?;
         let first = buffer.as_ptr().cast::<ENUM_SERVICE_STATUSW>();
         // SAFETY: the call has filled so many, and their texts are in the buffer.
         Ok((0..count as usize).map(|i| unsafe { text((*first.add(i)).lpServiceName) }).collect())
@@ -208,14 +208,10 @@ impl Service {
     pub fn delete(&self) -> Result<(), Error> {
         // SAFETY: an open handle.
         match unsafe { DeleteService(self.handle.raw()) } {
-            0 => Err(failed(&self.name, "deleting", last_error())),
+            0 => Err(failed(&self.name, "delete", last_error())),
             _ => Ok(()),
         }
     }
-}
-
-fn is(error: &std::io::Error, number: u32) -> bool {
-    error.raw_os_error() == Some(number.cast_signed())
 }
 
 pub(super) fn status_of(status: &SERVICE_STATUS_PROCESS) -> Status {

@@ -1,7 +1,6 @@
 //! Handles, texts and errors of the SCM.
 #![expect(unsafe_code, reason = "handles and texts of the SCM are bare pointers")]
 
-use std::io;
 use std::ptr;
 
 use windows_sys::Win32::Foundation::{
@@ -11,7 +10,7 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::System::Services::{CloseServiceHandle, SC_HANDLE};
 
-use crate::manager::error::Error;
+use crate::error::Error;
 
 /// An open handle of the SCM or of a service.
 #[derive(Debug)]
@@ -124,10 +123,10 @@ pub(super) fn grown(mut ask: impl FnMut(*mut u8, u32, &mut u32) -> i32) -> Resul
 }
 
 /// An error of the SCM as ours.
-pub(super) fn failed(name: &str, doing: &str, number: u32) -> Error {
+pub(super) fn failed(name: &str, step: &str, number: u32) -> Error {
     let owned = || name.to_owned();
     match number {
-        ERROR_ACCESS_DENIED => Error::Denied(format!("{doing} the service `{name}`")),
+        ERROR_ACCESS_DENIED => Error::Denied(format!("{step} the service `{name}`")),
         ERROR_SERVICE_DOES_NOT_EXIST => Error::NoSuchService(owned()),
         ERROR_SERVICE_EXISTS => Error::Exists(owned()),
         ERROR_SERVICE_MARKED_FOR_DELETE => Error::BeingDeleted(owned()),
@@ -135,10 +134,7 @@ pub(super) fn failed(name: &str, doing: &str, number: u32) -> Error {
         ERROR_SERVICE_NOT_ACTIVE => Error::DoesNotRun(owned()),
         ERROR_SERVICE_DISABLED => Error::Disabled(owned()),
         ERROR_DEPENDENT_SERVICES_RUNNING => Error::Needed { name: owned(), dependents: Vec::new() },
-        number => Error::System {
-            doing: format!("{doing} the service `{name}`"),
-            source: io::Error::from_raw_os_error(number.cast_signed()),
-        },
+        number => Error::system(format!("{step} the service `{name}`"), number),
     }
 }
 
