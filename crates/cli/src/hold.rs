@@ -80,6 +80,7 @@ pub(crate) fn hold(cx: &Context, hold: Hold) -> Result<i32> {
 /// # Errors
 /// As `hold`.
 pub(crate) fn prepare(cx: &Context, hold: Hold) -> Result<AnchorOptions> {
+    supported()?;
     let Hold { mut options, view, running_when } = hold;
     // In the background it is who started it that watches it come up.
     options.view = true;
@@ -106,6 +107,14 @@ pub(crate) fn prepare(cx: &Context, hold: Hold) -> Result<AnchorOptions> {
             ..Timing::default()
         },
     })
+}
+
+/// Whether this system has what keepwell stands on.
+///
+/// # Errors
+/// Says what it lacks.
+pub(crate) fn supported() -> Result<()> {
+    keepwell_os::release::unsupported().map_or(Ok(()), |why| Err(Failure::failed(why)))
 }
 
 /// Whether systemd wants to hear how this process is (`sd_notify(3)`).

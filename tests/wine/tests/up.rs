@@ -125,3 +125,20 @@ fn up_ends_by_itself_when_nothing_is_left_to_guard() {
     assert!(g.read("up.out").contains('b'), "{}", g.traces());
     g.assert_nothing_left(Duration::ZERO);
 }
+
+#[test]
+fn a_windows_that_is_too_old_is_refused_and_told_why() {
+    needs_wine!();
+    let g = Guardian::new("[services.a]\ncommand = ['CHILD', 'hang']\n");
+    g.prefix().run("winecfg", &["-v", "win2008r2"]).good();
+    let why = [
+        "keepwell needs Windows 10 or Windows Server 2016, and this is Windows Server 2008 R2 (6.1, build 7601)",
+    ];
+    g.cli(&["up"]).with_code(1).says(&why);
+    g.cli(&["up", "--detach"]).with_code(1).says(&why);
+    g.cli(&["run", "--", "cmd", "/c", "exit"]).with_code(1).says(&why);
+    g.cli(&["service", "install"]).with_code(1).says(&why);
+    assert!(!g.prefix().run("sc", &["query", "keepwell"]).out.contains("STATE"));
+    g.prefix().run("winecfg", &["-v", "win10"]).good();
+    g.cli(&["run", "--", "cmd", "/c", "exit"]).good();
+}

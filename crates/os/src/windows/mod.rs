@@ -14,6 +14,7 @@ pub mod notify;
 pub mod pipe;
 pub mod ports;
 pub mod program;
+pub mod release;
 mod security;
 pub mod session;
 pub mod signals;

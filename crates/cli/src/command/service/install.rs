@@ -14,6 +14,7 @@ use super::{DEFAULT, Patience, Which, Whose, drive, failure};
 use crate::command::Context;
 use crate::config_check::{must_load, needs, stop_budget};
 use crate::failure::Result;
+use crate::hold::supported;
 use crate::locate::{CONFIG, Home, Scope, Surroundings};
 use crate::output::{self, Look, talk};
 
@@ -103,6 +104,7 @@ pub(super) fn install(
     place: &Place,
     settings: &Settings,
 ) -> Result<ServiceDefinition> {
+    supported()?;
     let scope = match whose.scope() {
         HostScope::System => Scope::System,
         HostScope::User | HostScope::AllUsers => Scope::User,
