@@ -208,7 +208,7 @@ mod tests {
     use crate::protocol::*;
     use keepwell_os::ipc::Channel;
     use keepwell_os::{
-        AsHandle, Identity, Members, ProcessStatus, Resource, Rlimit, SpawnRequest, TreeLimits,
+        AsHandle, Identity, Members, ProcessStatus, Processors, Resource, Rlimit, SpawnRequest, TreeLimits,
     };
     use proptest::prelude::*;
 
@@ -331,7 +331,7 @@ mod tests {
             SpawnRequest {
                 join: argv.clone(),
                 cwd: program.clone(),
-                capabilities: on.then(|| program.clone()),
+                capabilities: on.then(|| program.clone().into_boxed_slice()),
                 line: on.then(|| program.clone().into_boxed_slice()),
                 program,
                 argv,
@@ -339,6 +339,7 @@ mod tests {
                 identity: on.then(|| Box::new(Identity { uid, gid, groups })),
                 umask,
                 nice,
+                affinity: umask.map(|n| Box::new(Processors::of(&[n as u16 % 1024]))),
                 oom_score_adj: nice,
                 rlimits: vec![Rlimit { resource: Resource::Nproc, soft: limit, hard: None }],
                 no_new_privileges: on,

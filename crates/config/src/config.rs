@@ -10,6 +10,7 @@ use std::time::Duration;
 use keepwell_core::Specs;
 use keepwell_core::spec::System;
 
+pub use crate::element::affinity::Affinity;
 pub use crate::element::cpu::CpuShare;
 pub use crate::element::env::EnvValue;
 pub use crate::element::identity::Account;
@@ -149,6 +150,8 @@ pub struct ServiceConfig {
     pub umask: Option<u32>,
     /// -20 to 19.
     pub nice: Option<i32>,
+    /// Numbers of the processors that it may run on.
+    pub affinity: Option<Affinity>,
     /// -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// What it may use.

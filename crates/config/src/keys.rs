@@ -264,6 +264,7 @@ fn process(t: &mut Teller<'_>, config: &ServiceConfig) {
     t.restart_if("group", config.group.as_ref());
     t.restart_if("umask", config.umask.map(Octal));
     t.restart_if("nice", config.nice);
+    t.restart_if("affinity", config.affinity.as_ref());
     t.restart_if("oom_score_adj", config.oom_score_adj);
     t.restart_if("no_new_privileges", config.no_new_privileges.then_some(true));
     if let Some(numbers) = &config.capabilities {

@@ -26,8 +26,8 @@ mod syntax;
 mod template;
 
 pub use config::{
-    Account, Bound, Command, Config, Context, CpuShare, Env, EnvValue, GuardianConfig, HookCommands, Limits,
-    LogConfig, LogLevel, Ready, Rotate, ServiceConfig, WhenDaemonGone,
+    Account, Affinity, Bound, Command, Config, Context, CpuShare, Env, EnvValue, GuardianConfig,
+    HookCommands, Limits, LogConfig, LogLevel, Ready, Rotate, ServiceConfig, WhenDaemonGone,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use element::command::{Split, SplitError, split};

@@ -35,6 +35,8 @@ pub struct ResolvedService {
     pub umask: Option<u32>,
     /// -20 to 19.
     pub nice: Option<i32>,
+    /// Numbers of the processors that it may run on; empty: all.
+    pub affinity: Box<[u16]>,
     /// -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// What it may use.
@@ -314,6 +316,7 @@ impl ServiceConfig {
             group: self.group.clone(),
             umask: self.umask,
             nice: self.nice,
+            affinity: self.affinity.as_ref().map(|a| a.0.clone()).unwrap_or_default(),
             oom_score_adj: self.oom_score_adj,
             limits: self.limits,
             no_new_privileges: self.no_new_privileges,

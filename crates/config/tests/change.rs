@@ -96,6 +96,7 @@ fn the_fingerprint_changes_with_what_only_a_restart_applies() {
         "group = 5",
         "umask = \"022\"",
         "nice = 1",
+        "affinity = \"0\"",
         "oom_score_adj = 1",
         "limits = { nofile = 1 }",
         "limits = { tasks = 1 }",

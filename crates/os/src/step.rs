@@ -25,6 +25,8 @@ pub enum Step {
     OomScore,
     /// Set the nice value.
     Nice,
+    /// Bind it to processors.
+    Affinity,
     /// Set a resource limit.
     Limits,
     /// Set the supplementary groups.
@@ -61,6 +63,7 @@ impl Step {
             Step::Join => "join",
             Step::OomScore => "oom_score_adj",
             Step::Nice => "nice",
+            Step::Affinity => "affinity",
             Step::Limits => "limits",
             Step::Groups => "setgroups",
             Step::Group => "setgid",

@@ -23,6 +23,8 @@ pub struct SpawnRequest {
     pub umask: Option<u32>,
     /// -20 to 19.
     pub nice: Option<i32>,
+    /// The processors that it may run on.
+    pub affinity: Option<Box<Processors>>,
     /// -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// Resource limits.
@@ -30,11 +32,40 @@ pub struct SpawnRequest {
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privileges: bool,
     /// Ambient capabilities by number; everything else is dropped if this is `Some`.
-    pub capabilities: Option<Vec<u8>>,
+    pub capabilities: Option<Box<[u8]>>,
     /// Files to write `0` into before the program is loaded: `cgroup.procs` of version 1 hierarchies.
     pub join: Vec<Vec<u8>>,
     /// Of the job that the process is born in, where trees are jobs.
     pub tree_limits: Box<TreeLimits>,
+}
+
+/// A set of processors by their numbers, below 1024: as bits, the lowest first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Processors([u64; 16]);
+
+impl Processors {
+    /// These; what is 1024 or above is left out.
+    #[must_use]
+    pub fn of(numbers: &[u16]) -> Processors {
+        let mut set = Processors::default();
+        for number in numbers {
+            if let Some(word) = set.0.get_mut(usize::from(*number / 64)) {
+                *word |= 1 << (number % 64);
+            }
+        }
+        set
+    }
+
+    /// Those from 0 to 63.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.0[0]
+    }
+
+    /// In order.
+    pub fn numbers(&self) -> impl Iterator<Item = u16> {
+        (0..1024).filter(|n| self.0[usize::from(n / 64)] >> (n % 64) & 1 == 1)
+    }
 }
 
 /// What a whole tree may use.
@@ -111,4 +142,17 @@ pub struct ProcessStatus {
     pub core_dumped: bool,
     /// The tree's memory limit (or the host's) was the cause.
     pub out_of_memory: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_processors_has_what_was_put_into_it() {
+        let set = Processors::of(&[1023, 0, 64, 63, 64, 1024, 5000]);
+        assert_eq!(set.numbers().collect::<Vec<_>>(), [0, 63, 64, 1023]);
+        assert_eq!(set.first(), 1 << 63 | 1);
+        assert_eq!(Processors::of(&[]).numbers().count(), 0);
+    }
 }

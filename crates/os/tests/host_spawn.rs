@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use keepwell_os::limits;
 use keepwell_os::spawn::{Faults, SpawnFailure, Spawner, Started, Stdio, Step};
-use keepwell_os::{Identity, Resource, Rlimit, SpawnRequest};
+use keepwell_os::{Identity, Processors, Resource, Rlimit, SpawnRequest};
 
 /// Everything by the newest way, then with one thing after the other refused, down to fork.
 fn ways() -> Vec<Faults> {
@@ -176,7 +176,7 @@ fn capabilities_are_those_that_were_named_and_no_others() {
         for identity in [None, Some(Identity { uid: 65_534, gid: 65_534, groups: vec![] })] {
             let mut request = shell("grep -E 'Cap(Prm|Eff|Bnd)|NoNewPrivs' /proc/self/status | tr -d '\t'");
             request.identity = identity.map(Box::new);
-            request.capabilities = Some(vec![10]);
+            request.capabilities = Some([10].into());
             request.no_new_privileges = true;
             let (_, text) = run(way, &request).unwrap();
             let set = "0000000000000400";
@@ -191,19 +191,26 @@ fn settings_of_the_process_are_made() {
     let original = Rlimit { resource: Resource::Nofile, soft: Some(123), hard };
     for way in ways() {
         let mut spawner = Spawner::new(way, Some(original.clone()), Some(0)).unwrap();
-        let mut request = shell("umask; ulimit -Sn; ulimit -c; nice; cat /proc/self/oom_score_adj; pwd");
+        let mut request = shell(
+            "umask; ulimit -Sn; ulimit -c; nice; cat /proc/self/oom_score_adj; pwd; taskset -cp $$ | cut -d: -f2",
+        );
         request.umask = Some(0o027);
         request.nice = Some(5);
+        request.affinity = Some(Box::new(Processors::of(&[0, 1023])));
         request.oom_score_adj = Some(300);
         request.cwd = b"/usr".into();
         request.rlimits = vec![Rlimit { resource: Resource::Core, soft: Some(0), hard: Some(0) }];
         let (_, text) = run_with(&mut spawner, &request).unwrap();
-        assert_eq!(text, "0027\n123\n0\n5\n300\n/usr\n", "{way:?}");
+        assert_eq!(text, "0027\n123\n0\n5\n300\n/usr\n 0\n", "{way:?}");
         // What the request says goes before what children get by default.
         request.rlimits = vec![Rlimit { resource: Resource::Nofile, soft: Some(99), hard: Some(99) }];
         request.oom_score_adj = None;
         let (_, text) = run_with(&mut spawner, &request).unwrap();
-        assert_eq!(text, "0027\n99\nunlimited\n5\n0\n/usr\n".replace("unlimited", core_limit()), "{way:?}");
+        assert_eq!(
+            text,
+            "0027\n99\nunlimited\n5\n0\n/usr\n 0\n".replace("unlimited", core_limit()),
+            "{way:?}"
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keepwell_wine::{Guardian, needs_wine, wait_until};
+use keepwell_wine::{Guardian, needs_wine, wait_some, wait_until};
 
 #[test]
 fn status_tells_what_a_whole_tree_uses() {
@@ -57,5 +57,21 @@ fn what_a_hook_leaves_behind_ends_with_the_service() {
     assert_eq!(g.prefix().children().len(), 3);
     g.cli(&["stop", "a"]).good();
     assert_eq!(g.prefix().children(), []);
+    g.end();
+}
+
+#[test]
+fn a_tree_is_bound_to_processors() {
+    needs_wine!();
+    let g = Guardian::up(
+        "[services.a]\ncommand = 'CHILD print-processors'\naffinity = '0,63'\n\
+         [services.b]\ncommand = 'CHILD print-processors'\naffinity = '1000'\n",
+    );
+    let log = wait_some("both to say it", || {
+        Some(g.log("a")).filter(|log| log.matches("processors 0x").count() == 2)
+    });
+    assert_eq!(log.matches("processors 0x1\n").count(), 2, "{log}");
+    let b = g.wait_state("b", &["backing_off", "crash_looping", "gave_up"]);
+    assert!(b.reason.contains("it cannot be bound to its processors"), "{}", b.reason);
     g.end();
 }

@@ -99,6 +99,7 @@ impl Building<'_, '_> {
             group: raw.group.as_ref().map(|g| g.value.clone()),
             umask: raw.umask.as_ref().map(|u| u.value.0),
             nice: raw.nice.as_ref().map(|n| small(n.value.0)),
+            affinity: raw.affinity.as_ref().map(|a| a.value.clone()),
             oom_score_adj: raw.oom_score_adj.as_ref().map(|n| small(n.value.0)),
             limits: raw.limits.as_ref().map(|l| self.limits(&l.value)).unwrap_or_default(),
             no_new_privileges: flag(&raw.no_new_privileges),

@@ -5,6 +5,7 @@
     reason = "TOML's own types: each element takes a few of them, and all others are of the wrong type"
 )]
 
+pub(crate) mod affinity;
 pub(crate) mod capability;
 pub(crate) mod command;
 pub(crate) mod cpu;

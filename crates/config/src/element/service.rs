@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use keepwell_core::spec::Kind;
 use toml::de::DeValue;
 
+use super::affinity::Affinity;
 use super::capability::Capabilities;
 use super::command::CommandText;
 use super::depends::RawDepends;
@@ -77,6 +78,8 @@ table! {
         umask: Umask = "keepwell's own", restart;
         /// Scheduling niceness; higher is weaker.
         nice: Int<-20, 19> = "keepwell's own", restart;
+        /// The processors that it may run on, by their numbers: `"0-3,8"`. On Windows those below 64.
+        affinity: Affinity = "all", restart;
         /// How soon the kernel ends it when memory runs out; higher is sooner.
         oom_score_adj: Int<-1000, 1000> = "as keepwell was started with", restart;
         /// What it may use.

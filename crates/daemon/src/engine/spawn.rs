@@ -9,7 +9,7 @@ use keepwell_core::event::{Level, SpawnError, SpawnErrorKind};
 use keepwell_core::{Role, RunId, ServiceId};
 use keepwell_os::tree::{self, TreeDir};
 use keepwell_os::{
-    AsHandle, BorrowedHandle, Identity, Resource, Rlimit, SpawnRequest, identity, pipe, program,
+    AsHandle, BorrowedHandle, Identity, Processors, Resource, Rlimit, SpawnRequest, identity, pipe, program,
 };
 
 use super::Engine;
@@ -147,10 +147,11 @@ impl Engine {
             identity: found.map(Box::new),
             umask: resolved.umask,
             nice: resolved.nice,
+            affinity: (!resolved.affinity.is_empty()).then(|| Box::new(Processors::of(&resolved.affinity))),
             oom_score_adj: resolved.oom_score_adj,
             rlimits,
             no_new_privileges: resolved.no_new_privileges,
-            capabilities: resolved.capabilities.take().map(Vec::from),
+            capabilities: resolved.capabilities.take(),
             join,
             tree_limits,
         })

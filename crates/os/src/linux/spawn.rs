@@ -24,7 +24,7 @@ use self::child::{OomText, Plan};
 use self::clone::{Entry, Stack};
 use self::prepare::{Masked, Pads, Pointers, Text};
 use super::limits;
-use crate::types::{Resource, Rlimit, SpawnRequest};
+use crate::types::{Processors, Resource, Rlimit, SpawnRequest};
 
 pub use self::step::Faults;
 pub use crate::step::{SpawnFailure, Step};
@@ -265,7 +265,7 @@ impl Spawner {
         let identity = request.identity.as_deref();
         let identity = identity.filter(|i| self.user.0 == 0 || (i.uid, i.gid) != self.user);
         let groups = identity.map_or(&[][..], |i| &i.groups);
-        let bits = |set: &Vec<u8>| set.iter().filter(|c| **c < 64).fold(0, |all, c| all | 1 << c);
+        let bits = |set: &[u8]| set.iter().filter(|c| **c < 64).fold(0, |all, c| all | 1 << c);
         Plan {
             program: pointers.program,
             argv: pointers.argv,
@@ -286,13 +286,14 @@ impl Spawner {
             ignored: self.ignored,
             oom: request.oom_score_adj.or(self.oom).map(oom_text),
             nice: request.nice,
+            affinity: request.affinity.as_deref().map(processors),
             umask: request.umask,
             rlimits: limits.as_ptr(),
             rlimits_len: limits.len(),
             identity: identity.map(|i| (i.uid, i.gid)),
             groups: groups.as_ptr(),
             groups_len: groups.len(),
-            capabilities: request.capabilities.as_ref().map(bits),
+            capabilities: request.capabilities.as_deref().map(bits),
             last_capability: self.last_capability,
             no_new_privileges: request.no_new_privileges,
             begun: false,
@@ -467,4 +468,14 @@ fn ignored_signals() -> u64 {
 
 fn last_errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)
+}
+/// As the kernel wants it.
+fn processors(wanted: &Processors) -> libc::cpu_set_t {
+    // SAFETY: plain numbers, for which all zeroes are the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for number in wanted.numbers() {
+        // SAFETY: below 1024, which is the number of bits that the set has (`CPU_SETSIZE`).
+        unsafe { libc::CPU_SET(usize::from(number), &mut set) };
+    }
+    set
 }

@@ -25,8 +25,8 @@ pub fn unsupported() -> Option<String> {
 
 /// What the system itself says: other calls tell a program what its manifest wants to hear.
 fn version() -> Option<Version> {
-    let mut info = OSVERSIONINFOEXW::default();
-    info.dwOSVersionInfoSize = size_of::<OSVERSIONINFOEXW>() as u32;
+    let size = size_of::<OSVERSIONINFOEXW>() as u32;
+    let mut info = OSVERSIONINFOEXW { dwOSVersionInfoSize: size, ..OSVERSIONINFOEXW::default() };
     // SAFETY: `info` has the size that it says, which names its form, and is filled by the call.
     let status = unsafe { RtlGetVersion((&raw mut info).cast::<OSVERSIONINFOW>()) };
     // It is documented never to fail; if it does, what is missing will be told by what is tried.

@@ -19,9 +19,11 @@ use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
 };
 use windows_sys::Win32::System::Threading::{
-    ABOVE_NORMAL_PRIORITY_CLASS, BELOW_NORMAL_PRIORITY_CLASS, CREATE_NO_WINDOW, CREATE_UNICODE_ENVIRONMENT,
-    CreateProcessW, EXTENDED_STARTUPINFO_PRESENT, HIGH_PRIORITY_CLASS, IDLE_PRIORITY_CLASS,
-    NORMAL_PRIORITY_CLASS, PROCESS_CREATION_FLAGS, PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW,
+    ABOVE_NORMAL_PRIORITY_CLASS, BELOW_NORMAL_PRIORITY_CLASS, CREATE_NO_WINDOW, CREATE_SUSPENDED,
+    CREATE_UNICODE_ENVIRONMENT, CreateProcessW, EXTENDED_STARTUPINFO_PRESENT, GetProcessAffinityMask,
+    HIGH_PRIORITY_CLASS, IDLE_PRIORITY_CLASS, NORMAL_PRIORITY_CLASS, PROCESS_CREATION_FLAGS,
+    PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, SetProcessAffinityMask,
+    TerminateProcess,
 };
 
 use self::attributes::Attributes;
@@ -29,7 +31,7 @@ use super::ipc::BorrowedHandle;
 use super::program;
 use super::sys::{self, check, owned, wide_path};
 use super::tree::job::Job;
-use crate::types::SpawnRequest;
+use crate::types::{Processors, SpawnRequest};
 
 pub use crate::step::{SpawnFailure, Step};
 
@@ -112,6 +114,7 @@ impl Spawner {
             stderr: stdio.stderr.raw(),
             jobs,
             flags: CREATE_NO_WINDOW | priority(request.nice),
+            affinity: request.affinity.as_deref(),
         })
     }
 
@@ -137,6 +140,7 @@ impl Spawner {
             stderr,
             jobs: &[],
             flags,
+            affinity: None,
         })
     }
 
@@ -152,7 +156,8 @@ impl Spawner {
         startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
         [startup.StartupInfo.hStdInput, startup.StartupInfo.hStdOutput, startup.StartupInfo.hStdError] =
             handles;
-        let flags = plan.flags | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
+        let held = if plan.affinity.is_some() { CREATE_SUSPENDED } else { 0 };
+        let flags = plan.flags | held | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
         let cwd = plan.cwd.as_ref().map_or(ptr::null(), |cwd| cwd.as_ptr());
         let mut line = plan.line.clone();
         let mut made = PROCESS_INFORMATION::default();
@@ -175,8 +180,15 @@ impl Spawner {
                 info,
             ))
             .map_err(|e| failure(&e))?;
-            drop(owned(made.hThread));
+            let thread = owned(made.hThread);
             let process = owned(made.hProcess).map_err(|e| failure(&e))?;
+            if let Some(processors) = plan.affinity {
+                // It has not run yet, so nothing that it starts is elsewhere.
+                bind(&process, processors).and_then(|()| resume(&thread?)).map_err(|e| {
+                    TerminateProcess(process.as_raw_handle(), 1);
+                    SpawnFailure { step: Step::Affinity, errno: e.raw_os_error().unwrap_or(0) }
+                })?;
+            }
             Ok(Started { process, pid: made.dwProcessId })
         }
     }
@@ -192,6 +204,7 @@ struct Plan<'a> {
     stderr: HANDLE,
     jobs: &'a [&'a Job],
     flags: PROCESS_CREATION_FLAGS,
+    affinity: Option<&'a Processors>,
 }
 
 /// The system says in one number what several steps may have failed at.
@@ -235,6 +248,25 @@ fn environment(entries: &[Vec<u8>]) -> Result<Vec<u16>, SpawnFailure> {
     }
     block.push(0);
     Ok(block)
+}
+
+/// Lets a process run on these processors only; those that are not there do not count, as long as one is.
+///
+/// Those from 64 on are in other groups, into which a process of one group cannot go.
+fn bind(process: &OwnedHandle, processors: &Processors) -> io::Result<()> {
+    let wanted = usize::try_from(processors.first()).unwrap_or(usize::MAX);
+    let (mut own, mut system) = (0, 0);
+    // SAFETY: an open process; both masks are filled by the call, and the new one is a plain number.
+    unsafe {
+        check(GetProcessAffinityMask(process.as_raw_handle(), &raw mut own, &raw mut system))?;
+        check(SetProcessAffinityMask(process.as_raw_handle(), wanted & system))
+    }
+}
+
+fn resume(thread: &OwnedHandle) -> io::Result<()> {
+    // SAFETY: an open thread that was made suspended.
+    let before = unsafe { ResumeThread(thread.as_raw_handle()) };
+    if before == u32::MAX { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The class that is nearest to a nice value.

@@ -44,6 +44,7 @@ pub(super) struct Plan {
     pub(super) ignored: u64,
     pub(super) oom: Option<OomText>,
     pub(super) nice: Option<c_int>,
+    pub(super) affinity: Option<libc::cpu_set_t>,
     pub(super) umask: Option<libc::mode_t>,
     pub(super) rlimits: *const (c_int, libc::rlimit),
     pub(super) rlimits_len: usize,
@@ -225,6 +226,10 @@ fn resources(plan: &Plan) -> Done {
     if let Some(nice) = plan.nice {
         // SAFETY: no pointers.
         check(Step::Nice, unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })?;
+    }
+    if let Some(set) = &plan.affinity {
+        // SAFETY: the set lives through the call.
+        check(Step::Affinity, unsafe { libc::sched_setaffinity(0, size_of_val(set), set) })?;
     }
     for i in 0..plan.rlimits_len {
         // SAFETY: the array has that many entries.

@@ -3,7 +3,7 @@
 use crate::step::Step;
 
 /// In the order of their numbers.
-pub(super) const STEPS: [Step; 18] = [
+pub(super) const STEPS: [Step; 19] = [
     Step::Request,
     Step::Fork,
     Step::Birth,
@@ -13,6 +13,7 @@ pub(super) const STEPS: [Step; 18] = [
     Step::Join,
     Step::OomScore,
     Step::Nice,
+    Step::Affinity,
     Step::Limits,
     Step::Groups,
     Step::Group,

@@ -25,6 +25,7 @@ flood BYTES               numbered lines of 120 bytes, then wait; --exit CODE
 tick FILE                 every 20 ms one line to stdout and `PID N` to FILE; --every MS
 work FOLDER               what the killing tests run: see there; --bursts N --lines N --every MS
 print-args [TEXT…]        one line an argument, `[TEXT]`, and the working folder; then wait
+print-processors          those that this process and one that it starts may run on, as bits, then wait
 print-env                 the environment, sorted, then wait
 encodings                 a line in UTF-8, one in code page 850, one in UTF-16; then wait
 http PORT                 answer GET /; /ready is 503 until --gate FILE is there
@@ -76,6 +77,18 @@ fn main() {
             args.rest().iter().for_each(|arg| out(format!("[{arg}]\n").as_bytes()));
             let folder = env::current_dir().expect("there is one");
             out(format!("in {}\nend of arguments\n", folder.display()).as_bytes());
+            wait();
+        }
+        "print-processors" => {
+            out(format!("processors {:#x}\n", system::processors()).as_bytes());
+            if args.rest().is_empty() {
+                let me = env::current_exe().expect("a program knows its own file");
+                Command::new(me)
+                    .args(["print-processors", "last"])
+                    .stdin(Stdio::null())
+                    .spawn()
+                    .expect("it can be started");
+            }
             wait();
         }
         "print-env" => {

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use windows_sys::Win32::Foundation::TRUE;
 use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
 use windows_sys::Win32::System::Threading::{
-    CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS, OpenProcess, PROCESS_TERMINATE, TerminateProcess,
+    CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS, GetCurrentProcess, GetProcessAffinityMask, OpenProcess,
+    PROCESS_TERMINATE, TerminateProcess,
 };
 use windows_sys::core::BOOL;
 
@@ -72,4 +73,12 @@ pub(crate) fn crash() -> ! {
     // SAFETY: there is none: that is what it is for.
     unsafe { std::ptr::null_mut::<u32>().write_volatile(1) };
     std::process::exit(99)
+}
+
+/// The processors that this process may run on, as bits.
+pub(crate) fn processors() -> usize {
+    let (mut own, mut system) = (0, 0);
+    // SAFETY: the pseudo handle of this process; both masks are filled by the call.
+    unsafe { GetProcessAffinityMask(GetCurrentProcess(), &raw mut own, &raw mut system) };
+    own
 }
