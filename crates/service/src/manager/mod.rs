@@ -7,11 +7,14 @@
 mod access;
 #[cfg(any(windows, test))]
 mod acl;
+pub mod audit;
 pub mod command_line;
 mod definition;
 mod difference;
 mod guid;
 mod host;
+#[cfg(any(windows, test))]
+mod outsiders;
 pub mod registry;
 mod status;
 pub mod unit;

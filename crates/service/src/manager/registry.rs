@@ -26,6 +26,36 @@ pub struct StoredValue {
     pub bytes: Vec<u8>,
 }
 
+impl StoredValue {
+    /// Text, its variables not filled in; nothing when it is none.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let text = self.letters();
+        matches!(self.kind, 1 | 2).then(|| text.split('\0').next().unwrap_or_default().to_owned())
+    }
+
+    /// A list of texts; nothing when it is none.
+    #[must_use]
+    pub fn list(&self) -> Option<Vec<String>> {
+        let text = self.letters();
+        let all = || text.split('\0').filter(|t| !t.is_empty()).map(str::to_owned).collect();
+        (self.kind == 7).then(all)
+    }
+
+    fn letters(&self) -> String {
+        let units: Vec<u16> =
+            self.bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        String::from_utf16_lossy(&units)
+    }
+
+    /// A number of four bytes; nothing when it is none.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        let bytes = self.bytes.as_slice().try_into().ok().filter(|_| self.kind == 4)?;
+        Some(u32::from_le_bytes(bytes).into())
+    }
+}
+
 /// Names of all that is kept as a service, drivers included.
 ///
 /// # Errors
@@ -216,6 +246,16 @@ mod system {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_text_or_numbers() {
+        let value = |kind, bytes: &[u8]| StoredValue { name: "x".into(), kind, bytes: bytes.to_vec() };
+        assert_eq!(value(2, b"a\0b\0\0\0c\0").text().as_deref(), Some("ab"));
+        assert_eq!(value(7, b"a\0\0\0b\0\0\0\0\0").list(), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(value(4, &[1, 1, 0, 0]).number(), Some(257));
+        assert_eq!((value(4, &[1]).number(), value(4, b"a\0").text()), (None, None));
+        assert_eq!(value(1, b"a\0\0\0").number(), None);
+    }
 
     #[test]
     fn other_hosts_have_none() {

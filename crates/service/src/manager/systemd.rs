@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::access::{Lack, Needs};
-use super::definition::{ServiceDefinition, StartMode};
+use super::audit::Kept;
+use super::definition::{Account, ServiceDefinition, StartMode};
 use super::difference::Change;
 use super::host::{Found, Installed, Scope};
 use super::status::Status;
@@ -215,6 +217,29 @@ impl System {
         Ok(units.map(|(name, text)| (name, self.command_in(&text))).collect())
     }
 
+    pub(crate) fn kept(&self, name: &str) -> Result<Kept, Error> {
+        let path = self.folder.join(unit::file_name(name)?);
+        match self.read(&path)? {
+            Some(text) => Ok(kept(name, self.command_in(&text), &text)),
+            None => Err(Error::NoSuchService(name.to_owned())),
+        }
+    }
+
+    pub(crate) fn added(&self) -> Result<Vec<String>, Error> {
+        Ok(self.units(&|_| true)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Whom the mode lets write; root's own are everybody's business only if everybody may.
+    pub(crate) fn outsiders(&self, path: &Path) -> Vec<String> {
+        let open = fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o002 != 0);
+        if open { vec!["everybody".to_owned()] } else { Vec::new() }
+    }
+
+    /// A unit's dependencies are systemd's to see to, which says so at a start.
+    pub(crate) fn start_of(&self, _service: &str) -> Option<StartMode> {
+        Some(StartMode::Auto)
+    }
+
     pub(crate) fn list(&self, wanted: &dyn Fn(&[String]) -> bool) -> Result<Vec<Found>, Error> {
         let found = |(name, text): (String, String)| {
             let description = text.lines().find_map(|l| l.strip_prefix("Description="));
@@ -320,6 +345,25 @@ impl System {
 
 pub(crate) fn each_users_folder(name: &str) -> PathBuf {
     PathBuf::from(format!("{}.local/state/keepwell/{name}", unit::HOME))
+}
+
+/// What a unit of keepwell's says. How it is started again when it fails is its own affair: keepwell wrote that.
+fn kept(name: &str, command: Vec<String>, text: &str) -> Kept {
+    let value = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+    let mut words = command.into_iter();
+    let mut definition = ServiceDefinition::new(name, words.next().unwrap_or_default());
+    definition.arguments = words.collect();
+    definition.account = match value("User") {
+        Some(user) => Account::User { name: user.to_owned(), password: None },
+        None => Account::Virtual,
+    };
+    let mut unknown = vec!["recovery"];
+    match value("TimeoutStopSec").and_then(|t| t.trim_end_matches('s').parse().ok()) {
+        Some(seconds) => definition.stop_timeout = Duration::from_secs(seconds),
+        None => unknown.push("stop timeout"),
+    }
+    let line = definition.image();
+    Kept { definition, unknown, line, interactive: false, runs: Vec::new(), reads: Vec::new() }
 }
 
 fn user_folder() -> Result<PathBuf, Error> {

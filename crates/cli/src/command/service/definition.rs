@@ -102,7 +102,7 @@ enum When {
 /// A service manager that gives less cannot tell a slow stop from a hung one.
 const LEAST: Duration = Duration::from_secs(30);
 /// What keepwell itself needs on top: its last records, its last words.
-const OWN: Duration = Duration::from_secs(10);
+pub(super) const OWN: Duration = Duration::from_secs(10);
 
 impl Settings {
     /// The definition of this guardian. `budget`: how long its services may take to stop.

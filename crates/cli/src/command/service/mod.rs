@@ -2,6 +2,7 @@
 
 mod add;
 mod change;
+mod check;
 mod definition;
 mod drive;
 mod events;
@@ -49,6 +50,7 @@ enum Verb {
     Status(look::StatusArgs),
     Show(look::Show),
     List(look::List),
+    Check(check::Check),
     Upgrade(upgrade::Upgrade),
     Add(add::Add),
     Remove(add::Remove),
@@ -69,6 +71,7 @@ impl Service {
             Verb::Status(c) => c.run(cx),
             Verb::Show(c) => c.run(),
             Verb::List(c) => c.run(cx),
+            Verb::Check(c) => c.run(cx),
             Verb::Upgrade(c) => c.run(),
             Verb::Add(c) => c.run(cx),
             Verb::Remove(c) => c.run(),

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Access, Manager, ManagerAccess, rights};
+use super::{Access, Manager, ManagerAccess, facts, rights};
 use crate::error::Error;
 use crate::manager::access::{Lack, Needs};
-use crate::manager::definition::{Account, ServiceDefinition};
+use crate::manager::audit::Kept;
+use crate::manager::definition::{Account, ServiceDefinition, StartMode};
 use crate::manager::difference::start;
 use crate::manager::host::{Found, Installed, Scope};
 use crate::manager::logon::{EACH_USERS, Logon};
@@ -140,6 +141,26 @@ impl System {
     ) -> Result<Vec<(String, Vec<String>)>, Error> {
         // The manager is asked for the command lines; how the services are comes with their names.
         Ok(self.list(wanted)?.into_iter().map(|f| (f.name, f.command)).collect())
+    }
+
+    pub(crate) fn kept(&self, name: &str) -> Result<Kept, Error> {
+        self.driven(name)?;
+        facts::kept(name)
+    }
+
+    pub(crate) fn added(&self) -> Result<Vec<String>, Error> {
+        match self {
+            System::Scm => facts::added(),
+            System::Logon(logon) => Ok(logon.all()?.into_iter().map(|(name, _)| name).collect()),
+        }
+    }
+
+    pub(crate) fn outsiders(&self, path: &Path) -> Vec<String> {
+        facts::outsiders(path)
+    }
+
+    pub(crate) fn start_of(&self, service: &str) -> Option<StartMode> {
+        facts::start_of(service)
     }
 
     pub(crate) fn list(&self, wanted: &dyn Fn(&[String]) -> bool) -> Result<Vec<Found>, Error> {

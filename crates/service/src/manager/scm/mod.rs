@@ -5,6 +5,7 @@
 
 mod ask;
 mod config;
+mod facts;
 pub(crate) mod host;
 mod rights;
 mod service;

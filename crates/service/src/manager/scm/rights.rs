@@ -252,7 +252,7 @@ fn acl_of(path: &Path) -> io::Result<(Descriptor, *mut ACL)> {
 }
 
 /// The entries of a path's list; nothing where there is no path, it does not say, or it has no list: everybody may all then.
-fn rights(path: &Path) -> Option<Vec<Entry>> {
+pub(super) fn rights(path: &Path) -> Option<Vec<Entry>> {
     let (_descriptor, list) = acl_of(path).ok()?;
     if list.is_null() {
         return None;
