@@ -167,3 +167,39 @@ impl Manager for Scm {
         eprintln!("keepwell: {text}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_is_understood() {
+        let news = |text: &str| Some(Control::News(text.to_owned()));
+        let shutdown = Some(Control::Stop("the system's shutdown".into()));
+        assert_eq!(understood(&Told::Preshutdown), shutdown);
+        assert_eq!(understood(&Told::Shutdown), shutdown);
+        assert_eq!(understood(&Told::Stop), Some(Control::Stop("the service control manager".into())));
+        assert_eq!(understood(&Told::Pause), Some(Control::Pause));
+        assert_eq!(understood(&Told::Continue), Some(Control::Continue));
+        assert_eq!(understood(&Told::ParamChange), Some(Control::Reload));
+        assert_eq!(understood(&Told::Power(Power::Suspend)), news("the host goes to sleep"));
+        assert_eq!(understood(&Told::Power(Power::ResumeAutomatic)), news("the host has woken up"));
+        assert_eq!(understood(&Told::Power(Power::StatusChange)), news(""));
+        let locked = SessionChange { reason: SessionReason::Lock, session: 2 };
+        assert_eq!(understood(&Told::Session(locked)), news("session 2: it was locked"));
+        assert_eq!(understood(&Told::Trigger), None);
+    }
+
+    #[test]
+    fn more_than_waits_is_refused_and_what_waits_keeps_its_order() {
+        let desk = Desk::default();
+        for _ in 0..WAITING {
+            assert!(matches!(desk.put(Told::ParamChange), Answer::Taken));
+        }
+        assert!(matches!(desk.put(Told::Pause), Answer::Refused(code::BUSY)));
+        assert_eq!(desk.take(), Some(Control::Reload));
+        assert!(matches!(desk.put(Told::Stop), Answer::Taken));
+        let last = std::iter::from_fn(|| desk.take()).last();
+        assert!(matches!(last, Some(Control::Stop(_))));
+    }
+}

@@ -10,6 +10,7 @@ use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT,
     SetConsoleCtrlHandler,
 };
+use windows_sys::Win32::System::Threading::SetProcessShutdownParameters;
 use windows_sys::core::BOOL;
 
 use super::stop;
@@ -19,12 +20,19 @@ use super::wait::{POSTED, Port};
 /// Where events go: a handler is called by a thread of the system's and has nothing but statics.
 static TO: OnceLock<(Arc<Port>, usize)> = OnceLock::new();
 
-/// From now on every event of the console is posted to `port` under `key`. Once a process; later calls change nothing.
+/// The first of all that are not the system's own; others are told at 0x280
+/// (<https://learn.microsoft.com/windows/win32/api/processthreadsapi/nf-processthreadsapi-setprocessshutdownparameters>).
+const FIRST_AT_SHUTDOWN: u32 = 0x3ff;
+
+/// From now on every event of the console is posted to `port` under `key`. Once a process; later calls change nothing. Of a
+/// shutdown it is told before the programs that it keeps, so that it restarts none of those that heed it.
 pub(crate) fn hold(port: &Arc<Port>, key: usize) -> io::Result<()> {
     let _ = TO.set((Arc::clone(port), key));
     // SAFETY: the handler only posts and sleeps. A process that inherited to ignore Ctrl+C would have children that do.
     unsafe {
         SetConsoleCtrlHandler(None, 0);
+        // Without it a shutdown is noisier, and no more.
+        SetProcessShutdownParameters(FIRST_AT_SHUTDOWN, 0);
         check(SetConsoleCtrlHandler(Some(told), 1))
     }
 }
@@ -71,6 +79,16 @@ mod tests {
     fn events_have_the_names_of_signals() {
         assert_eq!(signal(CTRL_C_EVENT), stop::INT);
         assert_eq!(signal(CTRL_SHUTDOWN_EVENT), stop::TERM);
+    }
+
+    #[test]
+    fn who_holds_is_told_of_a_shutdown_before_who_is_held() {
+        use windows_sys::Win32::System::Threading::GetProcessShutdownParameters;
+        hold(super::super::wait::Waiter::new().unwrap().port(), 0).unwrap();
+        let (mut level, mut flags) = (0, 0);
+        // SAFETY: both are filled by the call.
+        assert_ne!(unsafe { GetProcessShutdownParameters(&raw mut level, &raw mut flags) }, 0);
+        assert_eq!(level, FIRST_AT_SHUTDOWN);
     }
 
     #[test]

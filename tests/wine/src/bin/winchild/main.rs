@@ -32,6 +32,7 @@ http PORT                 answer GET /; /ready is 503 until --gate FILE is there
 exists FILE               exit with 0 if it is there, else 1
 late-line FILE TEXT       say `starting`, and TEXT when FILE is there; then wait
 kill PID                  TerminateProcess
+control SERVICE NUMBER    tells a service what sc has no word for; exits with the error
 bridge FILE PIPE          a TCP port, whose number FILE then has, to a named pipe";
 
 fn main() {
@@ -117,6 +118,7 @@ fn main() {
             wait();
         }
         "kill" => exit(i32::from(!system::terminate(args.number("PID")))),
+        "control" => exit(system::control(&args.next("SERVICE"), args.number("NUMBER"))),
         "bridge" => bridge(&mut args),
         other => fail(&format!("no such habit: {other}")),
     }

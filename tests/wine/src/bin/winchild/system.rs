@@ -7,8 +7,11 @@ use std::os::windows::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use windows_sys::Win32::Foundation::TRUE;
+use windows_sys::Win32::Foundation::{GetLastError, TRUE};
 use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
+use windows_sys::Win32::System::Services::{
+    ControlService, OpenSCManagerW, OpenServiceW, SC_MANAGER_CONNECT, SERVICE_ALL_ACCESS, SERVICE_STATUS,
+};
 use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS, GetCurrentProcess, GetProcessAffinityMask, OpenProcess,
     PROCESS_TERMINATE, TerminateProcess,
@@ -65,6 +68,21 @@ pub(crate) fn terminate(pid: u32) -> bool {
         let done = TerminateProcess(process, 9) != 0;
         drop(OwnedHandle::from_raw_handle(process));
         done
+    }
+}
+
+/// Tells a service something by its number: 0, or the error.
+pub(crate) fn control(name: &str, number: u32) -> i32 {
+    let wide: Vec<u16> = name.encode_utf16().chain([0]).collect();
+    let mut status = SERVICE_STATUS::default();
+    // SAFETY: a name that ends with a zero; `status` is filled by the call. The handles are closed with the process.
+    unsafe {
+        let manager = OpenSCManagerW(std::ptr::null(), std::ptr::null(), SC_MANAGER_CONNECT);
+        let service = OpenServiceW(manager, wide.as_ptr(), SERVICE_ALL_ACCESS);
+        match ControlService(service, number, &raw mut status) {
+            0 => GetLastError().cast_signed(),
+            _ => 0,
+        }
     }
 }
 
