@@ -1,7 +1,8 @@
 //! `keepwell service check`: keepwell's own services, and those that others have made, with `sc` as the other.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
 use keepwell_wine::{Prefix, child, needs_wine, windows_path};
 
@@ -11,6 +12,11 @@ fn codes(prefix: &Prefix, name: &str) -> Vec<String> {
     let all = all.as_array().expect("an array");
     assert_eq!(answer.code, i32::from(!all.is_empty()));
     all.iter().map(|f| f["code"].as_str().expect("a word").to_owned()).collect()
+}
+
+/// Wine makes an access list of it.
+fn chmod(mode: &str, path: &Path) {
+    assert!(Command::new("chmod").arg(mode).arg(path).status().unwrap().success());
 }
 
 fn create(prefix: &Prefix, name: &str, more: &[&str]) {
@@ -49,7 +55,7 @@ fn services_of_others_are_looked_at() {
     told.says(&[r"there is no program C:\my shop\other.exe"]);
 
     // Whom the folder's mode lets write is everybody in the list that Wine makes of it.
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    chmod("777", &folder);
     let told = prefix.cli(&["service", "check", "plain"]).with_code(1);
     told.says(&[r"Everyone may put files into C:\my shop", "1 error, 0 warnings in 1 service"]);
 
@@ -84,9 +90,9 @@ fn keepwells_own_are_looked_at_with_their_configuration() {
     prefix.cli(&install).good();
     assert_eq!(codes(&prefix, "web"), [""; 0]);
 
-    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+    chmod("666", &config);
     assert_eq!(codes(&prefix, "web"), ["file_open"]);
     fs::write(&config, "[services.web]\ncomand = 'x'\n").unwrap();
-    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    chmod("644", &config);
     assert!(codes(&prefix, "web").contains(&"configuration".to_owned()));
 }

@@ -1,7 +1,7 @@
 //! The process, and all that keepwell does not know.
 
 use super::{EVENTS, EXIT, PARAMETERS, Service};
-use crate::command::import::draft::Draft;
+use crate::command::import::draft::{Draft, written};
 
 /// All of NSSM's, in lower case.
 pub(super) const KNOWN: [&str; 40] = [
@@ -75,9 +75,10 @@ impl Service<'_> {
             }
             Some(_) => draft.lose("AppPriority", "it is no priority class; write `nice`"),
         }
-        if self.raw(PARAMETERS, "AppAffinity").is_some_and(|a| !a.eq_ignore_ascii_case("all")) {
-            let why = "keepwell binds no service to processors; limits.cpu bounds their time, and the program may bind itself";
-            draft.lose("AppAffinity", why);
+        if let Some(processors) =
+            self.raw(PARAMETERS, "AppAffinity").filter(|a| !a.eq_ignore_ascii_case("all"))
+        {
+            draft.keys.push(("affinity", written(processors)));
         }
         if self.own("AppNoConsole").is_some_and(|n| n > 0) {
             draft.differs(
