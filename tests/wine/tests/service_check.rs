@@ -16,7 +16,8 @@ fn codes(prefix: &Prefix, name: &str) -> Vec<String> {
 
 /// Wine makes an access list of it.
 fn chmod(mode: &str, path: &Path) {
-    assert!(Command::new("chmod").arg(mode).arg(path).status().unwrap().success());
+    let done = Command::new("chmod").arg(mode).arg(path).status();
+    assert!(done.is_ok_and(|status| status.success()), "chmod {mode} {}", path.display());
 }
 
 fn create(prefix: &Prefix, name: &str, more: &[&str]) {
