@@ -46,6 +46,11 @@ fn services_of_others_are_looked_at() {
     create(&prefix, "gone", &["binPath=", r#""C:\my shop\gone.exe""#]);
     assert_eq!(codes(&prefix, "gone"), ["program_missing"]);
 
+    create(&prefix, "told", &["binPath=", r#""C:\my shop\server.exe" hang --password=hunter2"#]);
+    let told = prefix.cli(&["service", "check", "told"]).with_code(1);
+    told.says(&["seems to hold a secret (--password)"]);
+    assert!(!told.all().contains("hunter2"), "{}", told.all());
+
     // NSSM's: what counts is the program that it starts.
     create(&prefix, "nssm", &["binPath=", r#""C:\my shop\server.exe""#]);
     let parameters = r"HKLM\SYSTEM\CurrentControlSet\Services\nssm\Parameters";
@@ -61,7 +66,7 @@ fn services_of_others_are_looked_at() {
     told.says(&[r"Everyone may put files into C:\my shop", "1 error, 0 warnings in 1 service"]);
 
     let all = prefix.cli(&["service", "check"]).with_code(1);
-    all.says(&["plain", "bare", "gone", "nssm", " in 4 services"]);
+    all.says(&["plain", "bare", "gone", "nssm", " in 5 services"]);
     assert!(!all.out.contains("Spooler"), "Windows' own are not looked at:\n{}", all.out);
     prefix.cli(&["service", "check", "no-such"]).with_code(2).says(&["there is no service `no-such`"]);
 }

@@ -142,7 +142,8 @@ fn dependencies(all: &mut Vec<Finding>, kept: &Kept, facts: &dyn Facts) {
 
 fn recovery(all: &mut Vec<Finding>, kept: &Kept) {
     let (name, recovery) = (&kept.definition.name, &kept.definition.recovery);
-    if kept.unknown.contains(&"recovery") || kept.definition.start == StartMode::Disabled {
+    let starts_itself = matches!(kept.definition.start, StartMode::Auto | StartMode::Delayed);
+    if kept.unknown.contains(&"recovery") || !starts_itself {
         return;
     }
     if recovery.actions.iter().all(|a| a.kind == RecoveryKind::Nothing) {
@@ -360,7 +361,7 @@ mod tests {
         service.unknown = vec!["recovery"];
         assert_eq!(codes(&service, &fake), [""; 0]);
         service.unknown = vec![];
-        service.definition.start = StartMode::Disabled;
+        service.definition.start = StartMode::Demand;
         assert_eq!(codes(&service, &fake), [""; 0]);
     }
 

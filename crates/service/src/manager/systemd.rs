@@ -436,6 +436,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_unit_says_is_kept() {
+        let mut definition = ServiceDefinition::new("shop", "/usr/bin/keepwell");
+        definition.arguments = ["internal", "service", "a b"].map(str::to_owned).to_vec();
+        definition.account = Account::User { name: "anna".into(), password: None };
+        definition.stop_timeout = Duration::from_secs(75);
+        let text = unit::text(&definition, Scope::System).unwrap();
+        let kept = kept("shop", unit::command_of(&text), &text);
+        assert_eq!(kept.line, r#""/usr/bin/keepwell" internal service "a b""#);
+        assert_eq!(kept.definition.account, definition.account);
+        assert_eq!(kept.definition.stop_timeout, definition.stop_timeout);
+        assert_eq!(kept.unknown, ["recovery"]);
+    }
+
+    #[test]
     fn its_states_become_ours() {
         let status = |text: &str| status_of(&parse(text));
         let running =

@@ -67,18 +67,23 @@ impl Draft {
 
     /// Whether arguments name a secret. They are copied, since the program needs them, and any user of the host sees them.
     pub(super) fn warn_of_secrets(&mut self, what: &str, line: &str) {
-        // What is no option's name may be the secret itself.
-        let name = |word: &String| match word.split_once(['=', ':']) {
-            Some((name, _)) => Some(name.to_owned()),
-            None => word.starts_with(['-', '/']).then(|| word.clone()),
-        };
-        let named = arguments(line).iter().filter_map(name).filter(|n| is_secret(n)).collect::<Vec<_>>();
+        let named = secret_options(line);
         if !named.is_empty() {
             let why = "it seems to hold a secret, and every user of the host can read a command line; if the program can take \
                        it from a variable or a file, do so, and change the secret";
             self.differs(format!("{what} ({})", named.join(", ")), why);
         }
     }
+}
+
+/// Options of a line that name a secret.
+pub(crate) fn secret_options(line: &str) -> Vec<String> {
+    // What is no option's name may be the secret itself.
+    let name = |word: &String| match word.split_once(['=', ':']) {
+        Some((name, _)) => Some(name.to_owned()),
+        None => word.starts_with(['-', '/']).then(|| word.clone()),
+    };
+    arguments(line).iter().filter_map(name).filter(|n| is_secret(n)).collect()
 }
 
 /// Text that stays as it is.

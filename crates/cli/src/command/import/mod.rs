@@ -16,6 +16,7 @@ use keepwell_sdk::exit;
 use keepwell_service::{Error, manager::registry};
 
 use self::draft::Draft;
+pub(crate) use self::fill::secret_options;
 use crate::failure::{Failure, Result, io_words};
 use crate::locate::{CONFIG, Surroundings};
 use crate::output::{self, talk};

@@ -14,6 +14,7 @@ use super::definition::OWN;
 use super::place::Place;
 use super::{Whose, failure};
 use crate::command::Context;
+use crate::command::import::secret_options;
 use crate::config_check::{look_at, needs, stop_budget};
 use crate::failure::Result;
 use crate::locate::{Home, Scope};
@@ -104,6 +105,16 @@ fn look(host: &Host, whose: Whose, mut kept: Kept) -> Vec<Finding> {
         kept.reads.extend(uses.run.iter().cloned());
     }
     all.extend(findings(&kept, host));
+    let secrets = secret_options(&kept.line);
+    if !secrets.is_empty() {
+        let message = format!(
+            "its command line seems to hold a secret ({}), and every user can read it",
+            secrets.join(", ")
+        );
+        all.push(
+            Finding::error("secret_in_line", message).fix("give it in a file or a variable, and change it"),
+        );
+    }
     match host.lacks(&kept.definition, &uses) {
         Ok(lacks) => {
             let account = kept.definition.account_name();
@@ -161,6 +172,7 @@ fn human(rows: &[Row], services: usize, look: &Look) -> String {
     }
     let errors = rows.iter().filter(|row| row.severity == "error").count();
     text += &match (errors, rows.len() - errors) {
+        (0, 0) if services == 0 => "there is no service but the system's own\n".to_owned(),
         (0, 0) => format!("{}: nothing found\n", count(services, "service")),
         (errors, warnings) => {
             let (errors, warnings) = (count(errors, "error"), count(warnings, "warning"));
