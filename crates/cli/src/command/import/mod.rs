@@ -122,6 +122,7 @@ fn from_nssm(args: &Nssm) -> Result<Vec<Draft>> {
         [] => {
             return Err(Failure::usage(match &args.name {
                 Some(name) => format!("{source} holds no service `{name}` of NSSM's"),
+                None if args.source.is_none() => "no service of this host is NSSM's".to_owned(),
                 None => format!("{source} is none of NSSM's: there is no Parameters\\Application"),
             })
             .hint(

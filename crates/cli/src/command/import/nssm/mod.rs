@@ -35,10 +35,7 @@ const HOOK_TIME: &str = "60s";
 pub(super) fn services(keys: &Keys) -> Vec<String> {
     let suffix = PARAMETERS.to_lowercase();
     let parameters = |k: &&Key| k.path.to_lowercase().ends_with(&suffix);
-    let name = |key: &Key| {
-        let service = &key.path[..key.path.len() - PARAMETERS.len()];
-        Some(service.rsplit('\\').next()?.to_owned())
-    };
+    let name = |key: &Key| Some(key.path.rsplit('\\').nth(1)?.to_owned());
     let all = keys.values().filter(parameters).filter(|k| k.values.contains_key("application"));
     all.filter_map(name).collect()
 }

@@ -102,7 +102,10 @@ impl Service<'_> {
         for (path, key) in self.keys.iter().filter(|(path, _)| path.starts_with(&above)) {
             let known = [EXIT, EVENTS].map(|k| format!("{}{}", self.root, k.to_lowercase()));
             if known.iter().all(|k| path != k && !path.starts_with(&format!(r"{k}\"))) {
-                draft.lose(&key.path[self.root.len() + 1..], WHY);
+                // As it is written, whose letters need not be as long as those in lower case.
+                let depth = path[self.root.len()..].matches('\\').count();
+                let parts: Vec<&str> = key.path.split('\\').collect();
+                draft.lose(parts[parts.len().saturating_sub(depth)..].join(r"\"), WHY);
             }
         }
     }

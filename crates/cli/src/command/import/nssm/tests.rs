@@ -92,3 +92,13 @@ fn exit_codes_become_a_policy() {
     assert_eq!(with("@=\"Exit\"\n\"1\"=\"Restart\"").1, ["AppExit"]);
     assert_eq!(with("\"3221225786\"=\"Exit\"").1, ["AppExit 3221225786"]);
 }
+
+#[test]
+fn names_may_have_any_letters() {
+    let text = "Windows Registry Editor Version 5.00\n[HKLM\\İİ größe\\Parameters]\n\"Application\"=\"C:\\\\ä\\\\ö.exe\"\n\"ÜX\"=\"1\"\n[HKLM\\İİ größe\\Parameters\\Mİ\\Nß]\n";
+    let keys = keys(text);
+    assert_eq!(services(&keys), ["İİ größe"]);
+    let draft = draft(&keys, "İİ größe").unwrap();
+    assert_eq!(notes_of(&draft), ["ÜX", r"Parameters\Mİ\Nß"]);
+    loaded(&draft);
+}
