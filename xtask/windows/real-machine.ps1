@@ -34,7 +34,7 @@ $told = "$env:ProgramData\keepwell\$reboot-told.txt"
 function Registered($name, $text) {
     $folder = "$env:ProgramData\keepwell\$name"
     New-Item -ItemType Directory $folder -Force | Out-Null
-    Set-Content -Encoding utf8 "$folder\keepwell.toml" $text
+    Set-Content -Encoding ascii "$folder\keepwell.toml" $text
     & $Keepwell service install --name $name --config "$folder\keepwell.toml" --account system --now | Out-Null
 }
 function Finish {
@@ -162,7 +162,7 @@ finally {
 $first, $second = "keepwell-look-1", "keepwell-look-2"
 try {
     $begin = Get-Date
-    Registered $first "[services.bad]`ncommand = ['cmd.exe', '/c', 'exit 3']`nrestart = { delay = '100ms', limit = { max = 1, window = '60s' }, on_crash_loop = 'give_up' }`n[services.good]`ncommand = ['ping.exe', '-n', '100000', '127.0.0.1']"
+    Registered $first "[services.bad]`ncommand = ['cmd.exe', '/c', 'exit 3']`nrestart = { delay = '100ms', limit = { max = 1, window = '60s' }, on_crash_loop = 'give_up' }`n[services.good]`ncommand = ['ping.exe', '-n', '100000', '127.0.0.1']`n[services.who]`ncommand = ['cmd.exe', '/c', 'whoami']`nuser = 'LocalService'`nrestart = 'never'"
     function Reported($id) {
         @(Get-WinEvent -FilterHashtable @{ LogName = "Application"; ProviderName = "keepwell"; Id = $id; StartTime = $begin } -ErrorAction SilentlyContinue)
     }
@@ -170,6 +170,8 @@ try {
     $gave_up = (Reported 121)[0]
     Look "with its level, its texts and the words around them" ($gave_up.Level -eq 2 -and $gave_up.Properties[0].Value -eq $first -and $gave_up.Properties[2].Value -eq "bad" -and $gave_up.Message -match "Guardian: $first") $gave_up.Message
     Look "crashes and retries are warnings, starts are information" ((Reported 110)[0].Level -eq 3 -and (Reported 112)[0].Level -eq 3 -and (Reported 100)[0].Level -eq 4) "other levels"
+    $state = "$env:ProgramData\keepwell\$first"
+    Look "LocalSystem starts a program as LocalService" (Wait-For "whoami" { (Get-Content "$state\logs\who.log" -ErrorAction SilentlyContinue) -match "local service" }) (& $Keepwell explain --state $state who)
     $actions = (sc.exe qfailure $first) -join "`n"
     Look "recovery actions are stored" ($actions -match "RESTART") $actions
 

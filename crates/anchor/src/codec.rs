@@ -336,7 +336,7 @@ mod tests {
                 program,
                 argv,
                 env,
-                identity: on.then(|| Box::new(Identity { uid, gid, groups })),
+                identity: on.then(|| Box::new(Identity { uid, gid, groups, account: None })),
                 umask,
                 nice,
                 affinity: umask.map(|n| Box::new(Processors::of(&[n as u16 % 1024]))),

@@ -129,6 +129,16 @@ pub(crate) fn must_load(home: &Home, look: &Look) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
+/// The services that are to run as somebody, and as whom.
+pub(crate) fn users(home: &Home) -> Vec<(String, String)> {
+    let Ok((_, config)) = load(home, &context(home)) else { return Vec::new() };
+    let user = |service: &keepwell_config::ServiceConfig| match service.user.as_ref()? {
+        Account::Name(name) => Some((service.name.to_string(), name.to_string())),
+        Account::Id(id) => Some((service.name.to_string(), id.to_string())),
+    };
+    config.services.values().filter_map(|service| user(service)).collect()
+}
+
 /// Refuses what `keepwell run` made of its command line, with its first error.
 ///
 /// # Errors

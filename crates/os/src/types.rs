@@ -105,6 +105,8 @@ pub struct Identity {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// On Windows its name, and the numbers are 0; `None`: the guardian's own.
+    pub account: Option<Box<str>>,
 }
 
 /// One `setrlimit(2)`.

@@ -153,7 +153,7 @@ fn another_user_is_taken_whole() {
     if !root() {
         return;
     }
-    let identity = Identity { uid: 65_534, gid: 65_533, groups: vec![10, 20] };
+    let identity = Identity { uid: 65_534, gid: 65_533, groups: vec![10, 20], account: None };
     for way in ways() {
         let mut request = shell("id -u; id -g; id -G; grep CapEff /proc/self/status");
         request.identity = Some(Box::new(identity.clone()));
@@ -173,7 +173,7 @@ fn capabilities_are_those_that_were_named_and_no_others() {
         return;
     }
     for way in ways() {
-        for identity in [None, Some(Identity { uid: 65_534, gid: 65_534, groups: vec![] })] {
+        for identity in [None, Some(Identity { uid: 65_534, gid: 65_534, groups: vec![], account: None })] {
             let mut request = shell("grep -E 'Cap(Prm|Eff|Bnd)|NoNewPrivs' /proc/self/status | tr -d '\t'");
             request.identity = identity.map(Box::new);
             request.capabilities = Some([10].into());

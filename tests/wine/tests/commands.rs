@@ -115,3 +115,22 @@ fn folders_may_be_deeper_than_old_windows_allowed() {
     g.cli(&["status", "--state", &whole]).good();
     g.cli(&["down", "--state", &whole]).good();
 }
+
+#[test]
+fn a_program_of_another_account_takes_a_guardian_of_the_system_and_all_say_so() {
+    needs_wine!();
+    let g = Guardian::new("[services.a]\ncommand = 'CHILD hang'\nuser = 'LocalService'\n");
+    let why = ["only a guardian that runs as LocalSystem can start a program as `LocalService`"];
+    g.cli(&["check"]).with_code(2).says(&why);
+    g.cli(&["service", "install"])
+        .with_code(2)
+        .says(&["services.a is to run as `LocalService`", "only LocalSystem can"]);
+    assert!(!g.prefix().run("sc", &["query", "keepwell"]).out.contains("STATE"));
+    g.cli(&["service", "install", "--account", "system", "--start", "demand"]).good();
+    let mut g = g;
+    g.start(&["--quiet"]);
+    g.wait_answering();
+    let a = g.wait_state("a", &["backing_off", "gave_up"]);
+    assert!(a.reason.contains(why[0]), "{}", a.reason);
+    g.end();
+}

@@ -35,6 +35,7 @@ pub(super) fn spawn_step(step: &str, error: i32, about: Option<&ResolvedService>
         }
         ("exec", _) => format!("the program could not be loaded: {what}"),
         ("clone", _) => format!("no process could be made: {what}"),
+        ("setuid", _) => format!("it cannot be started as its user: {what}"),
         ("affinity", _) => format!("it cannot be bound to its processors: {what}"),
         (other, _) => format!("{other} failed: {what}"),
     }

@@ -11,6 +11,9 @@ use super::clock;
 use super::wait::{Interest, Waiter};
 use crate::types::Identity;
 
+/// The only account whose guardian can start programs as others, where it has a name that says so: here rights decide.
+pub const BECOMES_OTHERS: Option<&str> = None;
+
 /// A directory service that does not answer in this time counts as not knowing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -105,7 +108,7 @@ impl Sources {
         let Some(entry) = entry else {
             let uid = number.ok_or_else(|| IdentityError::NoUser(user.to_owned()))?;
             let gid = gid.ok_or(IdentityError::NoEntry(uid))?;
-            return Ok(Identity { uid, gid, groups: vec![gid] });
+            return Ok(Identity { uid, gid, groups: vec![gid], account: None });
         };
         let own = entry.fourth.parse().map_err(|_| IdentityError::NoUser(user.to_owned()))?;
         let gid = gid.unwrap_or(own);
@@ -113,7 +116,7 @@ impl Sources {
         groups.push(gid);
         groups.sort_unstable();
         groups.dedup();
-        Ok(Identity { uid: entry.id, gid, groups })
+        Ok(Identity { uid: entry.id, gid, groups, account: None })
     }
 
     fn group(&self, group: &str) -> Result<u32, IdentityError> {
@@ -202,7 +205,7 @@ mod tests {
 
     #[test]
     fn names_and_numbers_from_the_files() {
-        let web = Identity { uid: 33, gid: 33, groups: vec![4, 33, 110] };
+        let web = Identity { uid: 33, gid: 33, groups: vec![4, 33, 110], account: None };
         assert_eq!(files().lookup("web", None).unwrap(), web);
         assert_eq!(files().lookup("33", None).unwrap(), web);
         assert_eq!(
@@ -212,7 +215,7 @@ mod tests {
         assert_eq!(files().lookup("web", Some("77")).unwrap().gid, 77);
         assert_eq!(
             files().lookup("4711", Some("log")).unwrap(),
-            Identity { uid: 4711, gid: 4, groups: vec![4] }
+            Identity { uid: 4711, gid: 4, groups: vec![4], account: None }
         );
     }
 
@@ -236,7 +239,7 @@ mod tests {
             _ => None,
         };
         let sources = sources("", "local:x:9:ada\n", directory);
-        let ada = Identity { uid: 5001, gid: 5000, groups: vec![9, 5000, 5007] };
+        let ada = Identity { uid: 5001, gid: 5000, groups: vec![9, 5000, 5007], account: None };
         assert_eq!(sources.lookup("ada", None).unwrap(), ada);
         assert_eq!(sources.lookup("5001", Some("staff")).unwrap(), ada);
     }

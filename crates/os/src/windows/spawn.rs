@@ -2,6 +2,7 @@
 //! never waits for them and never chooses what to start.
 #![expect(unsafe_code, reason = "CreateProcess with attributes has no safe form in the standard library")]
 
+mod account;
 mod attributes;
 pub(crate) mod command;
 
@@ -12,18 +13,17 @@ use std::path::Path;
 use std::ptr;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_BAD_EXE_FORMAT, ERROR_CANCELLED, ERROR_DIRECTORY, ERROR_INVALID_PARAMETER, ERROR_NOT_SUPPORTED,
-    HANDLE,
+    ERROR_BAD_EXE_FORMAT, ERROR_CANCELLED, ERROR_DIRECTORY, ERROR_INVALID_PARAMETER, HANDLE,
 };
 use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
 };
 use windows_sys::Win32::System::Threading::{
     ABOVE_NORMAL_PRIORITY_CLASS, BELOW_NORMAL_PRIORITY_CLASS, CREATE_NO_WINDOW, CREATE_SUSPENDED,
-    CREATE_UNICODE_ENVIRONMENT, CreateProcessW, EXTENDED_STARTUPINFO_PRESENT, GetProcessAffinityMask,
-    HIGH_PRIORITY_CLASS, IDLE_PRIORITY_CLASS, NORMAL_PRIORITY_CLASS, PROCESS_CREATION_FLAGS,
-    PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, SetProcessAffinityMask,
-    TerminateProcess,
+    CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW, EXTENDED_STARTUPINFO_PRESENT,
+    GetProcessAffinityMask, HIGH_PRIORITY_CLASS, IDLE_PRIORITY_CLASS, NORMAL_PRIORITY_CLASS,
+    PROCESS_CREATION_FLAGS, PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW,
+    SetProcessAffinityMask, TerminateProcess,
 };
 
 use self::attributes::Attributes;
@@ -95,9 +95,10 @@ impl Spawner {
         jobs: &[&Job],
     ) -> Result<Started, SpawnFailure> {
         let refuse = |step, number: u32| SpawnFailure { step, errno: number.cast_signed() };
-        if request.identity.is_some() {
-            return Err(refuse(Step::User, ERROR_NOT_SUPPORTED));
-        }
+        let account = request.identity.as_deref().and_then(|identity| identity.account.as_deref());
+        let token = account.map(account::log_on).transpose();
+        let token =
+            token.map_err(|e| SpawnFailure { step: Step::User, errno: e.raw_os_error().unwrap_or(0) })?;
         let program = text(&request.program)?;
         let arguments = request.argv.iter().map(|a| text(a)).collect::<Result<Vec<_>, _>>()?;
         let raw = request.line.as_deref().map(text).transpose()?;
@@ -115,6 +116,7 @@ impl Spawner {
             jobs,
             flags: CREATE_NO_WINDOW | priority(request.nice),
             affinity: request.affinity.as_deref(),
+            token: token.as_ref(),
         })
     }
 
@@ -141,6 +143,7 @@ impl Spawner {
             jobs: &[],
             flags,
             affinity: None,
+            token: None,
         })
     }
 
@@ -160,6 +163,11 @@ impl Spawner {
         let flags = plan.flags | held | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
         let cwd = plan.cwd.as_ref().map_or(ptr::null(), |cwd| cwd.as_ptr());
         let mut line = plan.line.clone();
+        let mut desktop = [0_u16];
+        if plan.token.is_some() {
+            // The desktop of this account's logon: that of the guardian's is closed to it, and without one hardly a program loads.
+            startup.StartupInfo.lpDesktop = desktop.as_mut_ptr();
+        }
         let mut made = PROCESS_INFORMATION::default();
         // SAFETY: all text ends with a zero, `line` may be written to, the environment ends with two zeroes; what the
         // attributes point to lives through the call. Both handles that are returned are new and ours.
@@ -167,19 +175,28 @@ impl Spawner {
             let (program, environment, info) =
                 (plan.program.as_ptr(), plan.environment.as_ptr(), &raw mut made);
             let none = ptr::null();
-            check(CreateProcessW(
-                program,
-                line.as_mut_ptr(),
-                none,
-                none,
-                1,
-                flags,
-                environment.cast(),
-                cwd,
-                (&raw const startup).cast(),
-                info,
-            ))
-            .map_err(|e| failure(&e))?;
+            let (line, environment, startup) =
+                (line.as_mut_ptr(), environment.cast(), (&raw const startup).cast());
+            let answer = match plan.token {
+                None => CreateProcessW(program, line, none, none, 1, flags, environment, cwd, startup, info),
+                Some(token) => {
+                    let token = token.as_raw_handle();
+                    CreateProcessAsUserW(
+                        token,
+                        program,
+                        line,
+                        none,
+                        none,
+                        1,
+                        flags,
+                        environment,
+                        cwd,
+                        startup,
+                        info,
+                    )
+                }
+            };
+            check(answer).map_err(|e| failure(&e))?;
             let thread = owned(made.hThread);
             let process = owned(made.hProcess).map_err(|e| failure(&e))?;
             if let Some(processors) = plan.affinity {
@@ -205,6 +222,8 @@ struct Plan<'a> {
     jobs: &'a [&'a Job],
     flags: PROCESS_CREATION_FLAGS,
     affinity: Option<&'a Processors>,
+    /// Of another account.
+    token: Option<&'a OwnedHandle>,
 }
 
 /// The system says in one number what several steps may have failed at.

@@ -12,8 +12,8 @@ use super::permit::permit;
 use super::place::{Place, state_of};
 use super::{DEFAULT, Patience, Which, Whose, drive, failure};
 use crate::command::Context;
-use crate::config_check::{must_load, needs, stop_budget};
-use crate::failure::Result;
+use crate::config_check::{must_load, needs, stop_budget, users};
+use crate::failure::{Failure, Result};
 use crate::hold::supported;
 use crate::locate::{CONFIG, Home, Scope, Surroundings};
 use crate::output::{self, Look, talk};
@@ -112,11 +112,34 @@ pub(super) fn install(
     let home = Home { scope, config: place.config.clone(), state: place.state.clone() };
     must_load(&home, &Look::stderr(cx.color))?;
     let mut definition = settings.definition(place, host, stop_budget(&home))?;
+    if scope == Scope::System {
+        one_account(keepwell_os::identity::BECOMES_OTHERS, &definition, &users(&home))?;
+    }
     permit(host, whose, place, &mut definition, needs(&home), settings.grant)?;
     let installed = host.install(&definition).map_err(failure)?;
     events::register(whose.scope());
     output::print(&told(&definition, place, &installed))?;
     Ok(definition)
+}
+
+/// Refuses programs that run as others under a guardian that cannot become them.
+fn one_account(
+    becomes_others: Option<&str>,
+    definition: &ServiceDefinition,
+    users: &[(String, String)],
+) -> Result<()> {
+    let own = definition.account_name();
+    let Some(able) = becomes_others.filter(|able| *able != own) else { return Ok(()) };
+    let bare = |name: &str| name.rsplit('\\').next().unwrap_or_default().to_ascii_lowercase();
+    match users.iter().find(|(_, user)| bare(user) != bare(&own)) {
+        None => Ok(()),
+        Some((service, user)) => Err(Failure::usage(format!(
+            "services.{service} is to run as `{user}`, and a guardian that runs as {own} cannot start it so: only {able} can"
+        ))
+        .hint(format!(
+            "--account system makes it that; or give {service} a guardian of its own: keepwell service add --account"
+        ))),
+    }
 }
 
 fn told(definition: &ServiceDefinition, place: &Place, installed: &Installed) -> String {
@@ -170,7 +193,22 @@ pub(super) fn uninstall(host: &Host, name: &str, patience: Patience) -> Result<P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keepwell_service::manager::Change;
+    use keepwell_service::manager::{Account, Change};
+
+    #[test]
+    fn programs_of_others_take_a_guardian_that_can_become_them() {
+        let with =
+            |account| ServiceDefinition { account, ..ServiceDefinition::new("shop", "/usr/bin/keepwell") };
+        let users = |user: &str| [("web".to_owned(), user.to_owned())];
+        let able = Some("LocalSystem");
+        let refused = one_account(able, &with(Account::Virtual), &users("LocalService")).unwrap_err();
+        insta::assert_snapshot!(refused.text, @r"services.web is to run as `LocalService`, and a guardian that runs as NT SERVICE\shop cannot start it so: only LocalSystem can");
+        assert!(one_account(able, &with(Account::System), &users("LocalService")).is_ok());
+        assert!(one_account(able, &with(Account::LocalService), &users("LocalService")).is_ok());
+        assert!(one_account(able, &with(Account::Virtual), &users(r"NT SERVICE\shop")).is_ok());
+        assert!(one_account(able, &with(Account::Virtual), &[]).is_ok());
+        assert!(one_account(None, &with(Account::Virtual), &users("web")).is_ok());
+    }
 
     #[test]
     fn what_was_done_is_told() {
