@@ -1,7 +1,6 @@
 //! The event log of Windows: on Windows in an elevated prompt, here under Wine, which takes events and keeps none.
 
 #![cfg(windows)]
-#![expect(clippy::unwrap_used, reason = "a test fails by them")]
 #![expect(unsafe_code, reason = "a file of messages is read as a viewer reads it")]
 
 use std::ffi::OsStr;
