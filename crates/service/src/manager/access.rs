@@ -89,6 +89,15 @@ impl Host {
         self.system().grant(definition, lack)
     }
 
+    /// Whether nobody but administrators, the caller and the service's account could put something else in the place of what is
+    /// in this folder.
+    ///
+    /// # Errors
+    /// When the host does not say whose it is.
+    pub fn is_trusted(&self, definition: &ServiceDefinition, folder: &Path) -> Result<bool, Error> {
+        self.system().is_trusted(definition, folder)
+    }
+
     /// Makes a folder that is the service's own, or makes one that is there so: administrators and its account may use it, and
     /// nobody else.
     ///

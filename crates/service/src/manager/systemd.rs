@@ -202,6 +202,14 @@ impl System {
         users::grant(definition, lack)
     }
 
+    /// A user's services keep their state in the user's own folders.
+    pub(crate) fn is_trusted(&self, definition: &ServiceDefinition, path: &Path) -> Result<bool, Error> {
+        match self.scope {
+            Scope::System => users::is_trusted(definition, path),
+            Scope::User | Scope::AllUsers => Ok(true),
+        }
+    }
+
     pub(crate) fn own_folder(&self, definition: &ServiceDefinition, folder: &Path) -> Result<(), Error> {
         match self.scope {
             Scope::System => users::own_folder(definition, folder),

@@ -70,6 +70,22 @@ pub(super) fn grant(definition: &ServiceDefinition, lack: &Lack) -> Result<(), E
     }
 }
 
+/// Whether root, the account or the caller owns it: anybody else could put something else in the place of what is in it. What
+/// is not there is nobody's.
+pub(super) fn is_trusted(definition: &ServiceDefinition, path: &Path) -> Result<bool, Error> {
+    let owner = |path: &Path| fs::metadata(path).map(|m| m.uid());
+    let me = owner(Path::new("/proc/self")).unwrap_or(0);
+    match owner(path) {
+        Ok(uid) if uid == 0 || uid == me => Ok(true),
+        Ok(uid) => match user(definition) {
+            Some(name) => Ok(ids(name)?.is_some_and(|(account, _)| account == uid)),
+            None => Ok(false),
+        },
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(Error::of(format!("ask whose {} is", path.display()), e)),
+    }
+}
+
 /// With all that is in it. Links are not followed.
 pub(super) fn own_folder(definition: &ServiceDefinition, folder: &Path) -> Result<(), Error> {
     let failed = |source| Error::of(format!("give {} to its account", folder.display()), source);
@@ -139,6 +155,20 @@ mod tests {
         assert_eq!(lacks(&ServiceDefinition::new("shop", "/x"), &needs).unwrap(), []);
         let found = lacks(&of("no-such-user-here"), &needs).unwrap();
         assert!(matches!(found.as_slice(), [Lack::Account(_)]), "{found:?}");
+    }
+
+    #[test]
+    fn a_folder_is_trusted_by_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = ServiceDefinition::new("shop", "/x");
+        for path in [folder.path(), &folder.path().join("none")] {
+            assert!(is_trusted(&root, path).unwrap());
+        }
+        if let (true, Some((nobody, _))) = (am_root(), ids("nobody").unwrap()) {
+            lchown(folder.path(), Some(nobody), None).unwrap();
+            assert!(!is_trusted(&root, folder.path()).unwrap());
+            assert!(is_trusted(&of("nobody"), folder.path()).unwrap());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether the account of a service may do what the service has to, before anything is registered.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use keepwell_service::manager::{Account, Host, Lack, Needs, ServiceDefinition, ask_secret};
 
@@ -23,8 +24,8 @@ pub(super) fn permit(
     grant: bool,
 ) -> Result<()> {
     definition.check().map_err(|invalid| failure(invalid.into()))?;
-    let own = !place.state.exists()
-        || state_of(&place.name, &place.config, whose).is_ok_and(|default| default == place.state);
+    let chosen = state_of(&place.name, &place.config, whose).is_ok_and(|default| default == place.state);
+    let own = chosen || !place.state.exists();
     needs.run.insert(0, definition.program.clone());
     // Beside it are the files that it includes.
     needs.read.insert(0, place.config.clone());
@@ -43,8 +44,24 @@ pub(super) fn permit(
         host.grant(definition, lack).map_err(failure)?;
         talk(&format!("{} {}", definition.account_name(), given(lack)));
     }
+    if chosen {
+        trust(host, definition, &place.state)?;
+    }
     if own {
         host.own_folder(definition, &place.state).map_err(failure)?;
+    }
+    Ok(())
+}
+
+/// Whoever may make folders where keepwell keeps its state could have made this one first.
+fn trust(host: &Host, definition: &ServiceDefinition, state: &Path) -> Result<()> {
+    for folder in [Some(state), state.parent()].into_iter().flatten() {
+        if !host.is_trusted(definition, folder).map_err(failure)? {
+            let text =
+                format!("{} belongs to another user, who could change what is in it", folder.display());
+            return Err(Failure::failed(text)
+                .hint("look at what is there, and remove it or give it to administrators"));
+        }
     }
     Ok(())
 }

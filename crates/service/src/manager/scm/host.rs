@@ -128,6 +128,14 @@ impl System {
         rights::grant(definition, lack)
     }
 
+    /// What starts at logon keeps its state in the user's own folders.
+    pub(crate) fn is_trusted(&self, definition: &ServiceDefinition, path: &Path) -> Result<bool, Error> {
+        match self {
+            System::Scm => rights::is_trusted(definition, path),
+            System::Logon(_) => Ok(true),
+        }
+    }
+
     pub(crate) fn own_folder(&self, definition: &ServiceDefinition, folder: &Path) -> Result<(), Error> {
         match self {
             System::Scm => rights::own_folder(definition, folder),

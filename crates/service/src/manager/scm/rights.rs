@@ -4,6 +4,7 @@
 use std::ffi::c_void;
 use std::io;
 use std::os::windows::ffi::OsStrExt;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr;
 
@@ -22,14 +23,17 @@ use windows_sys::Win32::Security::Authorization::{
     SetNamedSecurityInfoW, TRUSTEE_IS_SID, TRUSTEE_IS_UNKNOWN, TRUSTEE_W,
 };
 use windows_sys::Win32::Security::{
-    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetLengthSid, INHERIT_ONLY_ACE,
-    LookupAccountNameW, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION,
-    PSECURITY_DESCRIPTOR, PSID, SECURITY_MAX_SID_SIZE, SUB_CONTAINERS_AND_OBJECTS_INHERIT,
+    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetLengthSid,
+    GetTokenInformation, INHERIT_ONLY_ACE, LookupAccountNameW, OWNER_SECURITY_INFORMATION,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_MAX_SID_SIZE,
+    SUB_CONTAINERS_AND_OBJECTS_INHERIT, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     DELETE, FILE_ALL_ACCESS, FILE_EXECUTE, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ, FILE_GENERIC_WRITE,
     FILE_LIST_DIRECTORY, FILE_READ_DATA, FILE_TRAVERSE, FILE_WRITE_DATA,
 };
+
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
 use super::sys::{last_error, text, wide};
 use crate::error::Error;
@@ -238,7 +242,7 @@ impl Drop for Descriptor {
 fn acl_of(path: &Path) -> io::Result<(Descriptor, *mut ACL)> {
     let (wide, nothing) = (wide_path(path), ptr::null_mut());
     let (mut list, mut descriptor): (*mut ACL, PSECURITY_DESCRIPTOR) = (ptr::null_mut(), ptr::null_mut());
-    let what = DACL_SECURITY_INFORMATION | OWNER_SECURITY_INFORMATION;
+    let what = DACL_SECURITY_INFORMATION;
     // SAFETY: the path ends with a zero; the descriptor is ours to free, and the list is a part of it.
     let answer = unsafe {
         let (owner, group) = (nothing, ptr::null_mut());
@@ -248,6 +252,66 @@ fn acl_of(path: &Path) -> io::Result<(Descriptor, *mut ACL)> {
     match answer {
         ERROR_SUCCESS => Ok((Descriptor(descriptor), list)),
         number => Err(io::Error::from_raw_os_error(number.cast_signed())),
+    }
+}
+
+/// Whether the system, administrators, the account or the caller own it: anybody else could put something else in the place of
+/// what is in it. What is not there is nobody's.
+pub(super) fn is_trusted(definition: &ServiceDefinition, path: &Path) -> Result<bool, Error> {
+    if !path.exists() {
+        return Ok(true);
+    }
+    let asked = || Ok((owner_of(path)?, me()?, own_sid(definition)?));
+    let asked = asked().map_err(|e| Error::of(format!("ask whose {} is", path.display()), e));
+    asked.map(|(owner, me, account)| owner == account || is_one_of_us(&owner, &me))
+}
+
+fn is_one_of_us(owner: &Sid, me: &Sid) -> bool {
+    owner == me || [Sid::nt(&[18]), Sid::nt(&[32, 544]), Sid::of_service("TrustedInstaller")].contains(owner)
+}
+
+fn owner_of(path: &Path) -> io::Result<Sid> {
+    let (wide, nothing) = (wide_path(path), ptr::null_mut());
+    let (mut owner, mut descriptor): (PSID, PSECURITY_DESCRIPTOR) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: the path ends with a zero; the descriptor is ours to free, and the owner is a part of it.
+    unsafe {
+        let (what, path) = (OWNER_SECURITY_INFORMATION, wide.as_ptr());
+        let (into, made) = (&raw mut owner, &raw mut descriptor);
+        let answer = GetNamedSecurityInfoW(
+            path,
+            SE_FILE_OBJECT,
+            what,
+            into,
+            nothing,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            made,
+        );
+        if answer != ERROR_SUCCESS {
+            return Err(io::Error::from_raw_os_error(answer.cast_signed()));
+        }
+        let _descriptor = Descriptor(descriptor);
+        copied(owner).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// Who runs this process.
+fn me() -> io::Result<Sid> {
+    // As `u64` for its alignment: a TOKEN_USER, and the SID that it points to.
+    let (mut info, mut len, mut token) = ([0_u64; 32], 0, ptr::null_mut());
+    let size = size_of_val(&info) as u32;
+    // SAFETY: the token is ours to close; `info` has the size that is said, and the SID is in it.
+    unsafe {
+        if OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &raw mut token) == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let token = OwnedHandle::from_raw_handle(token);
+        let into = info.as_mut_ptr().cast();
+        if GetTokenInformation(token.as_raw_handle(), TokenUser, into, size, &raw mut len) == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        copied((*info.as_ptr().cast::<TOKEN_USER>()).User.Sid)
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
 
@@ -456,6 +520,18 @@ mod tests {
         own_folder(&shop(), &folder.path().join("own")).unwrap();
         std::fs::write(folder.path().join("own/file"), "").unwrap();
         give(folder.path(), &sid, MODIFY).unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_trusted_by_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path(), &folder.path().join("none")] {
+            assert!(is_trusted(&shop(), path).unwrap());
+        }
+        let (me, anna) = (me().unwrap(), Sid::nt(&[21, 9, 9, 9, 1001]));
+        assert_eq!(owner_of(folder.path()).unwrap(), me);
+        assert!(is_one_of_us(&me, &me) && is_one_of_us(&Sid::nt(&[32, 544]), &me));
+        assert!(!is_one_of_us(&anna, &me));
     }
 
     #[test]
