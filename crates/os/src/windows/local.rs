@@ -28,8 +28,9 @@ use windows_sys::Win32::Storage::FileSystem::{
     OPEN_EXISTING, PIPE_ACCESS_DUPLEX, SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT,
 };
 use windows_sys::Win32::System::Pipes::{
-    CreateNamedPipeW, GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, ImpersonateNamedPipeClient,
-    PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_UNLIMITED_INSTANCES, PIPE_WAIT,
+    CreateNamedPipeW, DisconnectNamedPipe, GetNamedPipeClientProcessId, GetNamedPipeServerProcessId,
+    ImpersonateNamedPipeClient, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE,
+    PIPE_UNLIMITED_INSTANCES, PIPE_WAIT,
 };
 use windows_sys::Win32::System::Threading::{
     GetCurrentThread, OpenProcess, OpenProcessToken, OpenThreadToken, PROCESS_QUERY_LIMITED_INFORMATION,
@@ -93,7 +94,15 @@ impl Endpoint {
             if taken { in_use() } else { e }
         })?;
         // Used up: an instance that had its client serves no other.
-        drop(open(path, 0)?);
+        match open(path, 0) {
+            Ok(client) => drop(client),
+            // Somebody else was quicker, whom nobody would ever answer: who waits for a guardian asks again.
+            Err(e) if sys::is(&e, ERROR_PIPE_BUSY) => {
+                // SAFETY: an open pipe.
+                check(unsafe { DisconnectNamedPipe(handle.as_raw_handle()) })?;
+            }
+            Err(e) => return Err(e),
+        }
         Ok(Endpoint { handle, path: path.to_owned() })
     }
 
@@ -414,6 +423,23 @@ mod tests {
                 assert_eq!(stream.read(&mut four).await.unwrap(), 0);
             }
         });
+    }
+
+    #[test]
+    fn who_comes_as_the_name_is_taken_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |n: u32| dir.path().join(format!("keepwell{n}.sock"));
+        for n in 0..200 {
+            let over = std::sync::atomic::AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while open(&path(n), 0).is_err() && !over.load(std::sync::atomic::Ordering::Relaxed) {}
+                });
+                let bound = Endpoint::bind(&path(n), Access::Owner);
+                over.store(true, std::sync::atomic::Ordering::Relaxed);
+                bound.unwrap();
+            });
+        }
     }
 
     #[test]
