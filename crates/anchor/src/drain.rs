@@ -6,6 +6,7 @@ use keepwell_os::host::Host;
 use keepwell_os::{AsHandle, pipe};
 
 use crate::anchor::Anchor;
+use crate::holdings::Pipe;
 use crate::protocol::{Drained, MAX_FRAME, Report};
 
 /// Tokens of the pipes in the waiter: this, the slot's number, the stream.
@@ -100,6 +101,16 @@ impl<H: Host> Anchor<H> {
         pipe.dropped += (n - kept) as u64;
         self.drain.held += kept;
         true
+    }
+
+    /// Bytes of output that no daemon has taken.
+    pub(crate) fn unwritten(&self) -> u64 {
+        let of_pipe = |pipe: &Pipe| {
+            let waiting = pipe::available(pipe.read.as_handle()).unwrap_or(0);
+            (pipe.saved.len() + waiting) as u64 + pipe.dropped
+        };
+        let pipes = self.held.slots.values().flat_map(|slot| &slot.pipes);
+        self.reports.saved_output() as u64 + pipes.map(of_pipe).sum::<u64>()
     }
 
     /// A slot is closed.

@@ -136,7 +136,11 @@ impl<H: Host> Anchor<H> {
             Stop::Alone { .. } => {
                 // To a manager a stop that it asked for is no failure: it would start the service again.
                 let code = i32::from(!self.managed.is_there());
-                self.bury(now, "keepwell: stopped everything without its daemon\n", code)
+                let lost = match self.unwritten() {
+                    0 => String::new(),
+                    n => format!("; {n} bytes of output that it would have written are lost"),
+                };
+                self.bury(now, &format!("keepwell: stopped everything without its daemon{lost}\n"), code)
             }
             Stop::Urgent { signal } => self.bury(now, "", 128 + signal),
             Stop::Finishing(Finish { code, ref text }) => {

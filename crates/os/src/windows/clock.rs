@@ -1,11 +1,12 @@
 //! The clocks: time since boot for deadlines, wall time for people.
-#![expect(unsafe_code, reason = "the tick count has no safe form in the standard library")]
+#![expect(unsafe_code, reason = "the performance counter has no safe form in the standard library")]
 
 use std::ffi::c_void;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use keepwell_core::{Mono, Now, Wall};
-use windows_sys::Win32::System::SystemInformation::GetTickCount64;
+use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 
 /// Both clocks, read one right after the other. Time since boot counts suspended time.
 #[must_use]
@@ -13,13 +14,28 @@ pub fn now() -> Now {
     Now { mono: mono(), wall: wall() }
 }
 
-/// Nanoseconds since boot, in steps of the system's tick (10 to 16 ms); the finer clocks are ones that Wine 8 does not have, or
-/// stand still while the host is suspended.
+/// Nanoseconds since boot, the same for all processes: the performance counter, which also counts while the host sleeps. (The
+/// tick count moves 10 to 16 ms at once.)
 #[must_use]
 pub fn mono() -> Mono {
-    // SAFETY: no pointers; cannot fail.
-    let millis = unsafe { GetTickCount64() };
-    Mono(millis.saturating_mul(1_000_000))
+    static FREQUENCY: OnceLock<u64> = OnceLock::new();
+    let (mut ticks, mut frequency) = (0, 0);
+    let second = *FREQUENCY.get_or_init(|| {
+        // SAFETY: the number is filled by the call, which cannot fail since Windows XP.
+        unsafe { QueryPerformanceFrequency(&raw mut frequency) };
+        frequency.unsigned_abs().max(1)
+    });
+    // SAFETY: as above.
+    unsafe { QueryPerformanceCounter(&raw mut ticks) };
+    Mono(nanos(ticks.unsigned_abs(), second))
+}
+
+/// In two parts, since all at once would be too much after half an hour.
+fn nanos(ticks: u64, second: u64) -> u64 {
+    const NANOS: u64 = 1_000_000_000;
+    let (whole, rest) = (ticks / second, u128::from(ticks % second));
+    let rest = rest * u128::from(NANOS) / u128::from(second);
+    whole.saturating_mul(NANOS).saturating_add(u64::try_from(rest).unwrap_or(NANOS))
 }
 
 /// Milliseconds since 1970.
@@ -73,6 +89,26 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(50));
         let (ours, theirs) = (mono().since(now.mono), began.elapsed());
         assert!(ours >= theirs / 2 && ours <= theirs * 2, "{ours:?} {theirs:?}");
+    }
+
+    #[test]
+    fn time_since_boot_moves_in_small_steps() {
+        let step = || {
+            let before = mono();
+            std::iter::repeat_with(mono).find(|now| *now > before).unwrap().since(before)
+        };
+        // Others run in between now and then.
+        let smallest = std::iter::repeat_with(step).take(100).min().unwrap();
+        assert!(smallest < std::time::Duration::from_millis(1), "{smallest:?}");
+    }
+
+    #[test]
+    fn ticks_of_any_length_become_nanoseconds() {
+        assert_eq!(nanos(12_345_678, 10_000_000), 1_234_567_800);
+        assert_eq!(nanos(10, 3), 3_333_333_333);
+        // Ten years of a counter that goes with the processor.
+        let year = 365 * 86_400;
+        assert_eq!(nanos(10 * year * 3_000_000_000, 3_000_000_000), 10 * year * 1_000_000_000);
     }
 
     #[test]
