@@ -91,9 +91,8 @@ impl<H: Host> Anchor<H> {
     /// Nobody will accept again: those who wait, and those who would come, learn it at once.
     pub(crate) fn hang_up(&mut self) {
         self.unwatch_listeners();
-        for key in std::mem::take(&mut self.listeners.by_key).into_keys() {
-            self.held.kept.remove(&key);
-        }
+        self.listeners.by_key.clear();
+        self.held.kept.retain(|_, handle| !self.host.is_endpoint(handle.as_handle()));
     }
 
     /// Whether this token is a listener's; then somebody knocked.

@@ -186,6 +186,11 @@ pub trait Host {
     /// Whether somebody waits to be accepted; `None` if this handle accepts nobody.
     fn waiting_connection(&self, handle: BorrowedHandle<'_>) -> Option<bool>;
 
+    /// Whether clients connect by it.
+    fn is_endpoint(&self, handle: BorrowedHandle<'_>) -> bool {
+        self.waiting_connection(handle).is_some()
+    }
+
     /// Waits until something happens or the deadline has passed, and puts what it was into `events` (which is emptied).
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! `up` and its ends, dependencies, what cannot be started, `run`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keepwell_wine::{Guardian, needs_wine, wait_until};
 
@@ -103,6 +103,7 @@ fn run_guards_one_program_and_ends_with_its_code() {
     let g = Guardian::new("");
     g.write("child", "CHILD");
     let child = g.read("child");
+    let start = Instant::now();
     g.cli(&["run", "--", &child, "exit", "7"]).with_code(7);
     g.cli(&["run", "--", &child, "exit", "0"]).good();
     g.cli(&["run", "--", r"C:\no\such\program.exe"]).says(&["program.exe"]);
@@ -111,6 +112,8 @@ fn run_guards_one_program_and_ends_with_its_code() {
     g.cli(&["run", "--restart", "on-failure", "--", "./twice.cmd"]).good();
     assert!(g.path("tried").exists());
     g.assert_nothing_left(Duration::from_secs(2));
+    // Who shows the output has 30 s for the rest of it; nobody reads slowly here.
+    assert!(start.elapsed() < Duration::from_secs(60), "the ends were waited for");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::spawn::{Faults, Helper, SpawnFailure, Spawner, Started, Stdio, Step};
 use super::tree::job::Message;
 use super::voice::Voice;
 use super::wait::{Interest, Posted, Waiter, Wake, Waker};
-use super::{clock, memory, stop};
+use super::{clock, memory, pipe, stop};
 use crate::host::{Child, Host, HostEvent, Place, TreeRef};
 use crate::types::{Members, ProcessStatus, SpawnRequest};
 
@@ -299,6 +299,10 @@ impl Host for WindowsHost {
 
     fn waiting_connection(&self, handle: BorrowedHandle<'_>) -> Option<bool> {
         waiting_connection(handle)
+    }
+
+    fn is_endpoint(&self, handle: BorrowedHandle<'_>) -> bool {
+        pipe::is_pipe(handle.raw())
     }
 
     fn wait(&mut self, deadline: Option<Mono>, events: &mut Vec<HostEvent>) -> io::Result<()> {
