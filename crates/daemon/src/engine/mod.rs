@@ -45,8 +45,9 @@ use slots::Slots;
 
 /// Messages taken in one turn, so that a flood of questions cannot keep the anchor's reports waiting.
 const MESSAGES_A_TURN: usize = 256;
-/// A view is there some milliseconds after its daemon; one that is not has died, or its terminal is held.
-const VIEW: Duration = Duration::from_millis(500);
+/// A view is there some milliseconds after its daemon, and on a busy host, where to make a process takes long, a second; one
+/// that is not has died, or its terminal is held.
+const VIEW: Duration = Duration::from_secs(3);
 /// After so many events free memory is given back: often enough after a start of a thousand services, and a thousandth of
 /// what the events themselves cost.
 const BURST: usize = 1000;
