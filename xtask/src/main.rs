@@ -8,6 +8,7 @@ mod schema;
 mod stages;
 mod tidy;
 mod tool;
+mod windows;
 
 use std::process::ExitCode;
 

@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::tool::{cargo, found, output, root, run, target_dir};
-use crate::{schema, tidy};
+use crate::{schema, tidy, windows};
 
-enum Done {
+/// How a stage ended that did not fail.
+pub(crate) enum Done {
+    /// All is well.
     Passed,
+    /// This machine cannot do it: why.
     Skipped(String),
 }
 
@@ -35,7 +38,21 @@ const STAGES: &[Stage] = &[
     Stage { name: "bench", what: "the bench's own tests", run: bench },
     Stage { name: "deny", what: "licences and sources of what we depend on", run: deny },
     Stage { name: "no-std", what: "the core for a target without std", run: no_std },
-    Stage { name: "windows", what: "keepwell for Windows", run: windows },
+    Stage {
+        name: "windows",
+        what: "keepwell for Windows, and the tests of its crates under Wine",
+        run: windows::build_and_test,
+    },
+    Stage {
+        name: "wine",
+        what: "keepwell.exe under Wine and its service control manager",
+        run: windows::wine,
+    },
+    Stage {
+        name: "win-lint",
+        what: "all lints for Windows, of both toolchains, as errors",
+        run: windows::lints,
+    },
     Stage { name: "musl", what: "one static binary", run: musl },
 ];
 
@@ -94,7 +111,8 @@ fn took(time: Duration) -> String {
     }
 }
 
-fn passed(command: &mut Command) -> Result<Done> {
+/// Runs a command that is all there is to a stage.
+pub(crate) fn passed(command: &mut Command) -> Result<Done> {
     run(command).map(|()| Done::Passed)
 }
 
@@ -154,19 +172,6 @@ fn no_std() -> Result<Done> {
     for_target("x86_64-unknown-none", &["build", "-p", "keepwell-core"])
 }
 
-fn windows() -> Result<Done> {
-    const TARGET: &str = "x86_64-pc-windows-gnu";
-    let pure =
-        ["check", "-p", "keepwell-sim", "-p", "keepwell-sdk", "-p", "keepwell-os", "-p", "keepwell-anchor"];
-    if let Done::Skipped(why) = for_target(TARGET, &pure)? {
-        return Ok(Done::Skipped(why));
-    }
-    if output(Command::new("x86_64-w64-mingw32-gcc").arg("--version")).is_none() {
-        return Ok(Done::Skipped("x86_64-w64-mingw32-gcc is missing, which compiles SQLite".into()));
-    }
-    for_target(TARGET, &["check", "-p", "keepwell"])
-}
-
 fn musl() -> Result<Done> {
     const TARGET: &str = "x86_64-unknown-linux-musl";
     if let Some(why) = lacks_musl_gcc() {
@@ -198,7 +203,7 @@ fn for_target(target: &str, arguments: &[&str]) -> Result<Done> {
 }
 
 /// Why this target's standard library cannot be had here, if so.
-fn lacks_target(target: &str) -> Option<String> {
+pub(crate) fn lacks_target(target: &str) -> Option<String> {
     let sysroot = output(Command::new("rustc").arg("--print=sysroot").current_dir(root()))?;
     if std::path::Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir() {
         return None;

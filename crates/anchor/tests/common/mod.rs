@@ -1,7 +1,6 @@
 //! A daemon as a test plays it, and an anchor on a host that is not there.
 
 use std::cell::RefCell;
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use keepwell_anchor::protocol::*;
 use keepwell_anchor::{Anchor, Manager, Options, RunningWhen, Timing};
 use keepwell_core::Mono;
 use keepwell_os::fake::{FakeHost, World};
-use keepwell_os::ipc::Channel;
+use keepwell_os::ipc::{AsHandle, Channel};
 use keepwell_os::{SpawnRequest, pipe};
 
 /// One daemon as a test plays it.
@@ -40,7 +39,7 @@ impl Daemon {
         let (read, write) = pipe::pipe().unwrap();
         let open =
             OpenSlot { slot, name: format!("s{slot}"), tree: false, separate: false, drain_limit: 1000 };
-        self.link.send(&Request::OpenSlot(open), &[read.as_fd(), write.as_fd()]);
+        self.link.send(&Request::OpenSlot(open), &[read.as_handle(), write.as_handle()]);
     }
 
     pub(crate) fn spawn(&mut self, run: u64, slot: u32, role: u8, program: &str) {

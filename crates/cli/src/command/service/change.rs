@@ -117,13 +117,7 @@ impl Get {
         }
         match item {
             Some(item) => output::print(&format!("{}\n", plain(item)))?,
-            None => {
-                return Err(Failure::failed(format!(
-                    "{key} is not written in {}; it has its default",
-                    place.config.display()
-                ))
-                .hint("keepwell schema services lists the keys and their defaults"));
-            }
+            None => return Err(not_written(key, &place)),
         }
         Ok(exit::DONE)
     }
@@ -133,7 +127,11 @@ impl Set {
     pub(super) fn run(self, cx: &Context) -> Result<i32> {
         let place = self.one.place()?;
         let (text, name) = self.one.text(&place)?;
-        let new = edited(&text, &name, &self.key, self.value.as_deref())?;
+        let (key, value) = pair(&self.key, self.value.as_deref());
+        let new = edited(&text, &name, key, value)?;
+        if value.is_none() && new == text {
+            return Err(not_written(key, &place));
+        }
         replace(cx, &place, &text, &new)?;
         Ok(exit::DONE)
     }
@@ -261,9 +259,22 @@ fn services(document: &DocumentMut) -> Option<&dyn toml_edit::TableLike> {
     document.get("services")?.as_table_like()
 }
 
+fn not_written(key: &str, place: &Place) -> Failure {
+    Failure::failed(format!("{key} is not written in {}; it has its default", place.config.display()))
+        .hint("keepwell schema services lists the keys and their defaults")
+}
+
+/// `restart.delay=2s` is understood as well, since `add --set` has it so.
+fn pair<'a>(key: &'a str, value: Option<&'a str>) -> (&'a str, Option<&'a str>) {
+    match (value, key.split_once('=')) {
+        (None, Some((key, value))) => (key, Some(value)),
+        (Some(_), _) | (None, None) => (key, value),
+    }
+}
+
 fn path(key: &str) -> Result<Vec<&str>> {
     let parts: Vec<&str> = key.split('.').collect();
-    match parts.iter().all(|p| !p.is_empty()) {
+    match parts.iter().all(|p| !p.is_empty() && !p.contains('=')) {
         true => Ok(parts),
         false => Err(Failure::usage(format!("`{key}` is no key; keys look like restart.policy"))),
     }
@@ -387,6 +398,8 @@ mod tests {
             SHOP.replace("restart = \"always\"\n", "")
         );
         assert_eq!(edited(SHOP, "shop", "limits.memory", None).unwrap(), SHOP);
+        assert_eq!(pair("env.A=b=c", None), ("env.A", Some("b=c")));
+        assert!(edited(SHOP, "shop", "env.A=b", Some("c")).is_err());
         assert!(edited(SHOP, "shop", "command.x", Some("1")).is_err());
     }
 

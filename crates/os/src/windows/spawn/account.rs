@@ -4,7 +4,7 @@ use std::io;
 use std::os::windows::io::OwnedHandle;
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{ERROR_LOGON_FAILURE, HANDLE};
+use windows_sys::Win32::Foundation::{ERROR_LOGON_FAILURE, GetHandleInformation, HANDLE};
 use windows_sys::Win32::Security::{LOGON32_LOGON_SERVICE, LOGON32_PROVIDER_WINNT50, LogonUserW};
 
 use super::super::sys::{check, owned, wide};
@@ -19,8 +19,9 @@ pub(super) fn log_on(account: &str) -> io::Result<OwnedHandle> {
         let (name, domain, password) = (name.as_ptr(), domain.as_ptr(), ptr::null());
         let (kind, provider) = (LOGON32_LOGON_SERVICE, LOGON32_PROVIDER_WINNT50);
         check(LogonUserW(name, domain, password, kind, provider, &raw mut token))?;
-        // Wine says yes and gives nothing.
-        if token.is_null() {
+        // Wine says yes to all and gives what is no handle.
+        let mut flags = 0;
+        if GetHandleInformation(token, &raw mut flags) == 0 {
             return Err(io::Error::from_raw_os_error(ERROR_LOGON_FAILURE.cast_signed()));
         }
         owned(token)
