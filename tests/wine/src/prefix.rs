@@ -246,10 +246,21 @@ impl Drop for Prefix {
     }
 }
 
+/// The lowest bits of `STATUS_DLL_INIT_FAILED`: Wine's answer to a program that comes while the Windows of its prefix, in which
+/// nothing else runs any more, goes down. Nothing of the program ran.
+const NEVER_BEGAN: i32 = 0x42;
+
 /// Runs a command to its end, which must come.
 #[track_caller]
 #[must_use]
 pub fn answer(command: &mut Command) -> Answer {
+    let answer = once(command);
+    let never_began = answer.code == NEVER_BEGAN && answer.all().is_empty();
+    if never_began { once(command) } else { answer }
+}
+
+#[track_caller]
+fn once(command: &mut Command) -> Answer {
     let file = || tempfile::tempfile().expect("a temporary file");
     let (out, err) = (file(), file());
     let copy = |f: &File| f.try_clone().expect("an open file");
