@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import types
 import unittest
 
@@ -107,6 +108,13 @@ class Helpers(unittest.TestCase):
     def setUpClass(cls):
         machine.prepare()
 
+    def wait_for_lines(self, path, count):
+        """A program says that it runs before it writes."""
+        deadline = time.monotonic() + 10
+        while pathlib.Path(path).read_bytes().count(b"\n") < count:
+            self.assertLess(time.monotonic(), deadline, f"{path} has less than {count} lines")
+            time.sleep(0.001)
+
     def test_the_loop_starts_a_killed_service_again_and_ends_with_the_last(self):
         with tempfile.TemporaryDirectory() as folder:
             fifo = machine.Fifo(f"{folder}/records")
@@ -115,10 +123,12 @@ class Helpers(unittest.TestCase):
             try:
                 [(service, first, moment, begun)] = fifo.take(10)
                 self.assertEqual((service, moment), (7, machine.STARTED))
+                self.wait_for_lines(f"{folder}/out.log", 1)
                 os.kill(first, signal.SIGKILL)
                 [(_, second, _, again)] = fifo.take(10)
                 self.assertNotEqual(first, second)
                 self.assertGreater(again, begun)
+                self.wait_for_lines(f"{folder}/out.log", 2)
             finally:
                 loop.terminate()
             self.assertEqual(loop.wait(10), 0)

@@ -75,7 +75,9 @@ impl Host for ThisHost {
         // With another group in the place of one that is not known, only the user can be wrong.
         let with = group.as_deref().map(|g| if no_group.is_some() { "0" } else { g });
         let no_user = user.as_deref().and_then(|u| keepwell_os::identity::lookup(u, with).err());
-        let unknown: Vec<String> = [no_user, no_group].into_iter().flatten().map(|e| e.to_string()).collect();
+        let mut unknown: Vec<String> =
+            [no_user, no_group].into_iter().flatten().map(|e| e.to_string()).collect();
+        unknown.dedup();
         if unknown.is_empty() { Ok(()) } else { Err(unknown.join(", and ")) }
     }
 }

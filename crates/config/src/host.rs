@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use keepwell_core::spec::System;
+
 use crate::config::{Account, Config, Context, ServiceConfig};
 use crate::diagnostic::Diagnostic;
 use crate::read::{At, Draft, Reader};
@@ -74,7 +76,10 @@ fn check(r: &mut Reader<'_>, service: &ServiceConfig, cx: &Context, host: &mut d
     let (name, places) = (&service.name, service.places);
     if let Err(why) = host.accounts(service.user.as_ref(), service.group.as_ref()) {
         let draft = Draft::error("unknown-account", places.account, format!("services.{name}: {why}"));
-        r.push(draft.help("names are looked up in /etc/passwd and /etc/group, then with getent"));
+        r.push(draft.help(match cx.system {
+            System::Unix => "names are looked up in /etc/passwd and /etc/group, then with getent",
+            System::Windows => "a guardian that runs as LocalSystem can start programs as LocalService, NetworkService or NT SERVICE\\NAME",
+        }));
     }
     let resolved = match service.resolve(1, cx) {
         Ok(resolved) => resolved,

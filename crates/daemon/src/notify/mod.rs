@@ -134,6 +134,10 @@ impl NotifyHub {
     /// Listens no longer.
     pub fn remove(&mut self, slot: u32) {
         if let Some(ear) = self.ears.remove(&slot) {
+            // The task may be at work just now, and ends at its next pause only.
+            let mut turn = ear.shared.turn();
+            turn.run = None;
+            turn.number += 1;
             ear.task.abort();
         }
     }
