@@ -105,7 +105,7 @@ def restart(prefix, record):
     time.sleep(0.3)
     begin = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
     os.kill(pid, signal.SIGKILL)
-    until("a successor", lambda: len(moments(record)) > before)
+    until(f"a successor for {record.name}", lambda: len(moments(record)) > before)
     after = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
     at = moments(record)[-1]
     if not begin < at < after:
