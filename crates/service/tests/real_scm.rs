@@ -8,11 +8,18 @@ use keepwell_service::manager::scm::{Access, Control, Manager, ManagerAccess};
 use keepwell_service::{Accept, State};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
+
+/// Held while services may be starting, and alone by a program that no manager starts. Wine's manager knows a service by
+/// its connection to the pipe of the last start and not by its process, so the dispatcher of any other program
+/// would be taken for the service that is just starting.
+static STARTS: RwLock<()> = RwLock::new(());
 
 /// An installed service, which is removed at the end.
 struct Installed {
     name: String,
+    _starts: RwLockReadGuard<'static, ()>,
 }
 
 fn program(example: &str) -> PathBuf {
@@ -25,9 +32,10 @@ fn program(example: &str) -> PathBuf {
 
 impl Installed {
     fn new(example: &str, name: &str, arguments: &str) -> Installed {
+        let starts = STARTS.read().unwrap_or_else(PoisonError::into_inner);
         let path = format!("\"{}\"{arguments}", program(example).display());
         sc(&["create", name, "binPath=", &path, "start=", "demand"]);
-        Installed { name: name.to_owned() }
+        Installed { name: name.to_owned(), _starts: starts }
     }
 
     fn sc(&self, verb: &str, more: &[&str]) -> String {
@@ -95,6 +103,7 @@ fn ping_starts_runs_and_stops() {
 #[test]
 fn without_the_manager_it_runs_in_a_terminal() {
     use std::io::{BufRead, BufReader};
+    let _alone = STARTS.write().unwrap_or_else(PoisonError::into_inner);
     let mut ping = Command::new(program("ping")).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(ping.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -159,6 +168,7 @@ fn a_worker_pauses_and_continues() {
 
 #[test]
 fn a_program_installs_itself_and_takes_itself_away_again() {
+    let _starts = STARTS.read().unwrap_or_else(PoisonError::into_inner);
     let run = |verb: &str| {
         let output = Command::new(program("install_uninstall")).arg(verb).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
