@@ -171,6 +171,11 @@ fn a_program_becomes_a_service_that_is_changed_and_removed() {
     home.service(&["get", "web", "nice", "--user"]).with_code(1).says(&["has its default"]);
     home.service(&["set", "web", "nice", "5", "--user"]).good().says(&["it counts from the next start"]);
     assert_eq!(home.service(&["get", "web", "nice", "--user"]).good().out, "5\n");
+    home.service(&["set", "web", "nice=6", "--user"]).good();
+    assert_eq!(home.service(&["get", "web", "nice", "--user"]).good().out, "6\n");
+    home.service(&["set", "web", "umask", "--user"])
+        .with_code(1)
+        .says(&["umask is not written", "has its default"]);
     let before = fs::read_to_string(&config).unwrap();
     home.service(&["set", "web", "nice", "99", "--user"]).with_code(2).says(&["as it was before"]);
     assert_eq!(fs::read_to_string(&config).unwrap(), before);

@@ -25,6 +25,7 @@ mod start;
 mod status;
 mod stop;
 mod up;
+pub(crate) mod written;
 
 use clap::Subcommand;
 

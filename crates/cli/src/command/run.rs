@@ -8,6 +8,7 @@ use keepwell_config::Diagnostic;
 use keepwell_daemon::options::Options;
 
 use super::Context;
+use super::written::{self, key, literal};
 use crate::config_check;
 use crate::failure::{Failure, Result, io_words};
 use crate::hold::{Hold, ViewStyle, hold, under_manager};
@@ -122,41 +123,14 @@ impl Run {
         };
         // Apart, so that each goes on to the stream that it came from; small, since nobody reads them later.
         let [out, err] = [through::OUT, through::ERR].map(|f| literal(&state.join(f).display().to_string()));
-        let mut text = format!("[services.{}]\ncommand = [{}]\n", quoted(name), command.join(", "));
+        let mut text = format!("[services.{}]\ncommand = [{}]\n", key(name), command.join(", "));
         text += &format!("restart = {{ policy = \"{policy}\" }}\n");
         text += &format!(
             "log = {{ file = {out}, stderr_file = {err}, rotate = {{ size = \"64MiB\", keep = 1 }} }}\n"
         );
-        if let Some(ready) = &self.ready {
-            text += &format!("ready = {}\n", literal(ready));
-        }
-        if !self.env.is_empty() {
-            let vars: Vec<String> =
-                self.env.iter().map(|(k, v)| format!("{} = {}", quoted(k), literal(v))).collect();
-            text += &format!("env = {{ {} }}\n", vars.join(", "));
-        }
+        text += &written::ready_and_env(self.ready.as_deref(), &self.env);
         text
     }
-}
-
-/// Text that stays as it is: `$` would begin a name to fill in.
-pub(crate) fn literal(text: &str) -> String {
-    quoted(&text.replace('$', "$$"))
-}
-
-/// A basic string (<https://toml.io/en/v1.0.0#string>).
-pub(crate) fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// A state folder for as long as the program runs.
@@ -229,12 +203,12 @@ mod tests {
     #[test]
     fn the_configuration_means_what_was_typed() {
         insta::assert_snapshot!(run(&["sh", "-c", "echo \"$HOME\"\n\\"]).config("sh", Path::new("/tmp/s")), @r#"
-        [services."sh"]
+        [services.sh]
         command = ["sh", "-c", "echo \"$$HOME\"\u000A\\"]
         restart = { policy = "on-failure" }
         log = { file = "/tmp/s/out.log", stderr_file = "/tmp/s/err.log", rotate = { size = "64MiB", keep = 1 } }
         ready = "http://127.0.0.1:8080/"
-        env = { "A" = "$$HOME \"x\"" }
+        env = { A = "$$HOME \"x\"" }
         "#);
     }
 

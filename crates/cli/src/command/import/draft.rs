@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use keepwell_service::manager::command_line::quote;
 
 use super::fill::is_secret;
-use crate::command::run::quoted;
-use crate::command::service::{key, service_name};
+use crate::command::service::service_name;
+use crate::command::written::{key, quoted};
 
 /// The file of variables that are not copied, beside the configuration.
 pub(super) const SECRETS: &str = "secrets.env";

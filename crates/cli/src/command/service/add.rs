@@ -13,8 +13,9 @@ use super::install::{install, uninstall};
 use super::place::{Place, folder_of, state_of};
 use super::{Patience, Whose, drive};
 use crate::command::Context;
-use crate::command::run::{literal, quoted, variable};
+use crate::command::run::variable;
 use crate::command::service::change::edited;
+use crate::command::written::{self, key, literal};
 use crate::config_check;
 use crate::failure::{Failure, Result, io_words};
 use crate::locate::{CONFIG, Surroundings};
@@ -119,11 +120,7 @@ impl Add {
             forget(&place.config);
             return Err(failure);
         }
-        if self.now {
-            drive::start(&host, &self.name, self.patience)?;
-        } else {
-            drive::tell_how(&host, &self.name, self.whose);
-        }
+        drive::begin(&host, &self.name, self.whose, self.now.then_some(self.patience))?;
         Ok(exit::DONE)
     }
 
@@ -148,14 +145,7 @@ impl Add {
         text += &format!("command = [{}]\n", command.join(", "));
         text += &format!("cwd = {}\n", literal(&folder));
         text += &format!("restart = \"{policy}\"\n");
-        if let Some(ready) = &self.ready {
-            text += &format!("ready = {}\n", literal(ready));
-        }
-        if !self.env.is_empty() {
-            let vars: Vec<String> =
-                self.env.iter().map(|(k, v)| format!("{} = {}", key(k), literal(v))).collect();
-            text += &format!("env = {{ {} }}\n", vars.join(", "));
-        }
+        text += &written::ready_and_env(self.ready.as_deref(), &self.env);
         for (key, value) in &self.set {
             text = edited(&text, &name, key, Some(value))?;
         }
@@ -169,12 +159,6 @@ pub(crate) fn service_name(name: &str) -> String {
     let name: String = name.chars().map(known).collect();
     let name = name.trim_matches(['-', '.', '_']);
     if name.is_empty() { "program".to_owned() } else { name.to_owned() }
-}
-
-/// Bare where it may be (<https://toml.io/en/v1.0.0#keys>).
-pub(crate) fn key(name: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) }
 }
 
 fn absolute(cwd: &Path, path: &Path) -> Result<String> {

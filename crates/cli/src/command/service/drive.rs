@@ -92,12 +92,19 @@ pub(super) fn start(host: &Host, name: &str, patience: Patience) -> Result<()> {
     Ok(())
 }
 
-/// How it is started, unless it runs.
-pub(super) fn tell_how(host: &Host, name: &str, whose: Whose) {
+/// What follows on the registration: the start, if it is `now` waited for, else how it is started, unless it runs.
+///
+/// # Errors
+/// When it does not start.
+pub(super) fn begin(host: &Host, name: &str, whose: Whose, now: Option<Patience>) -> Result<()> {
+    if let Some(patience) = now {
+        return start(host, name, patience);
+    }
     let runs = host.drives() && host.status(name).is_ok_and(|s| s.state != State::Stopped);
     if !runs {
         talk(&format!("keepwell service start{} {name} starts it now", whose.option()));
     }
+    Ok(())
 }
 
 /// Says that it has stopped when it has. One that does not run is no failure.

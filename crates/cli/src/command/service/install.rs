@@ -71,11 +71,7 @@ impl Install {
         let place = Place { name: self.name.clone(), config, state };
         let host = self.whose.host()?;
         install(cx, &host, self.whose, &place, &self.settings)?;
-        if self.now {
-            drive::start(&host, &self.name, self.patience)?;
-        } else {
-            drive::tell_how(&host, &self.name, self.whose);
-        }
+        drive::begin(&host, &self.name, self.whose, self.now.then_some(self.patience))?;
         Ok(exit::DONE)
     }
 

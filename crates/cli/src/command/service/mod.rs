@@ -12,7 +12,7 @@ mod permit;
 pub(crate) mod place;
 mod upgrade;
 
-pub(crate) use add::{key, service_name};
+pub(crate) use add::service_name;
 
 use std::time::Duration;
 
