@@ -25,18 +25,6 @@ const PACKAGES: &[&str] = &[
 /// The simulation is the same on every system; what may differ is the arithmetic, and for that fewer cases do.
 const SEEDS: &str = "500";
 
-/// Tests of the configuration that compare whole texts with the paths and errors of Linux.
-const FOR_LINUX: &[&str] = &[
-    "a_port_in_use_is_a_warning_at_the_check_that_names_it",
-    "an_env_file_that_is_wrong_names_its_line_and_no_value",
-    "every_example_of_the_documentation_loads",
-    "files_that_cannot_be_read_are_told_all_at_once",
-    "the_folder_beside_the_file_is_read_in_the_order_of_names",
-    "what_an_instance_is_started_with",
-    "what_is_wrong_is_told_in_full",
-    "what_only_the_host_knows",
-];
-
 /// A cargo for Windows. Without debug information, which makes each of some thirty programs a hundred megabytes.
 fn cargo_for(target: &str, subcommand: &str) -> Command {
     let mut cargo = cargo();
@@ -71,8 +59,8 @@ pub(crate) fn build_and_test() -> Result<Done> {
     // Else insta asks cargo, which is none of Windows'.
     tests.env("INSTA_WORKSPACE_ROOT", root());
     tests.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", root().join("xtask/windows/under-wine"));
-    tests.args(["--lib", "--tests", "--no-fail-fast", "--"]);
-    passed(tests.args(FOR_LINUX.iter().flat_map(|name| ["--skip", name])))
+    tests.args(["--lib", "--tests", "--no-fail-fast"]);
+    passed(&mut tests)
 }
 
 /// Whole stories and the scenarios with services, each in a Windows of its own.

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use keepwell_core::Specs;
+use keepwell_core::spec::System;
 
 use crate::config::{Context, ServiceConfig};
 use crate::read::{At, Draft, Reader};
@@ -112,7 +113,8 @@ pub(crate) fn log_files(
     cx: &Context,
 ) {
     let explicit = |s: &ServiceConfig| s.log.file.is_some() || s.log.stderr_file.is_some();
-    if !services.values().any(|s| explicit(s)) {
+    // Where case counts, files that are named after their services are never shared.
+    if cx.system == System::Unix && !services.values().any(|s| explicit(s)) {
         return;
     }
     let mut owners: BTreeMap<PathBuf, (&Arc<str>, &'static str)> = BTreeMap::new();
@@ -125,7 +127,12 @@ pub(crate) fn log_files(
             let Ok(log) = config.log_paths(&Filler::new(name, instance, &config.env, cx)) else { continue };
             let files = [("log.file", Some(log.stdout)), ("log.stderr_file", log.stderr)];
             for (key, path) in files.into_iter().filter_map(|(k, p)| p.map(|p| (k, normal(&p)))) {
-                let Some((other, other_key)) = owners.insert(path.clone(), (name, key)) else { continue };
+                if cx.system == System::Windows && is_device(&path) && told.insert((name.clone(), key)) {
+                    device(r, name, &path, places);
+                }
+                let Some((other, other_key)) = owners.insert(one_name(&path, cx), (name, key)) else {
+                    continue;
+                };
                 if (other == name && (other_key == key || instances > 1))
                     || !told.insert((other.clone(), key))
                 {
@@ -156,10 +163,39 @@ fn shared(
     }
     let message = format!("`{other}` and `{name}` log to the same file, {}", path.display());
     let d = Draft::error("shared-log", place(name), message).label(format!("its {key}"));
-    r.push(
-        d.also(place(other), format!("its {other_key}"))
-            .help("give each a file of its own: \"logs/${service}.log\""),
-    );
+    let help = match name.eq_ignore_ascii_case(other) {
+        true => "Windows takes names that differ in case alone for one: give one of them another",
+        false => "give each a file of its own: \"logs/${service}.log\"",
+    };
+    r.push(d.also(place(other), format!("its {other_key}")).help(help));
+}
+
+/// What is written there would be gone.
+fn device(r: &mut Reader<'_>, name: &Arc<str>, path: &Path, places: &Places) {
+    let message = format!("services.{name} would log to a device, {}", path.display());
+    let d = Draft::error("device-name", places.get(name).copied().unwrap_or_default(), message);
+    r.push(d.label("Windows keeps this name for a device, with any ending").help(
+        "name the service or its log.file in another way: CON, PRN, AUX, NUL, COM1 and LPT1 are taken",
+    ));
+}
+
+/// Whether Windows opens a device instead of a file ("Naming Files, Paths, and Namespaces").
+fn is_device(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let stem = name.split('.').next().unwrap_or_default().trim_end();
+    let numbered = |stem: &str| {
+        let number = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
+        number.is_some_and(|n| matches!(n.as_bytes(), [b'1'..=b'9']))
+    };
+    matches!(stem, "con" | "prn" | "aux" | "nul") || numbered(stem)
+}
+
+/// What is equal for paths that lead to one file.
+fn one_name(path: &Path, cx: &Context) -> PathBuf {
+    match cx.system {
+        System::Unix => path.to_owned(),
+        System::Windows => path.to_string_lossy().to_lowercase().into(),
+    }
 }
 
 /// The path without `.` and `..`, by its text alone.

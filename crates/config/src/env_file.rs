@@ -27,7 +27,9 @@ impl ServiceConfig {
         let content = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) => {
-                return Err(failed(format!("{} cannot be read: {}", path.display(), words(&e))).in_file(path));
+                return Err(
+                    failed(format!("{} cannot be read: {}", path.display(), words(&path, &e))).in_file(path)
+                );
             }
         };
         let Ok(content) = String::from_utf8(content) else {

@@ -42,9 +42,12 @@ pub fn read_sources(file: &Path) -> Result<Vec<Source>, Diagnostics> {
 fn fragments(file: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let folder = file.parent().unwrap_or(Path::new("")).join("keepwell.d");
     let failed = |e: &std::io::Error| {
-        Diagnostic::error("unreadable-file", format!("{} cannot be listed: {}", folder.display(), words(e)))
-            .in_file(&folder)
-            .help("keepwell reads keepwell.d/*.toml beside the configuration file; make the folder readable")
+        Diagnostic::error(
+            "unreadable-file",
+            format!("{} cannot be listed: {}", folder.display(), words(&folder, e)),
+        )
+        .in_file(&folder)
+        .help("keepwell reads keepwell.d/*.toml beside the configuration file; make the folder readable")
     };
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -70,7 +73,7 @@ fn read(path: &Path) -> Result<String, Diagnostic> {
         Err(e) => {
             let d = Diagnostic::error(
                 "unreadable-file",
-                format!("{} cannot be read: {}", path.display(), words(&e)),
+                format!("{} cannot be read: {}", path.display(), words(path, &e)),
             )
             .in_file(path);
             let absent = e.kind() == ErrorKind::NotFound;
@@ -104,11 +107,12 @@ fn slurp(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// An IO error in words, without the number that `std` appends.
-pub(crate) fn words(e: &std::io::Error) -> String {
+/// Why the file at `path` could not be read, without the number that `std` appends.
+pub(crate) fn words(path: &Path, e: &std::io::Error) -> String {
     let known = [
         (ErrorKind::NotFound, "there is no such file"),
-        (ErrorKind::PermissionDenied, "permission denied"),
+        // Windows denies to open a folder as a file.
+        (ErrorKind::PermissionDenied, if path.is_dir() { "it is a folder" } else { "permission denied" }),
         (ErrorKind::IsADirectory, "it is a folder"),
     ];
     if let Some((_, text)) = known.iter().find(|(kind, _)| *kind == e.kind()) {
@@ -116,5 +120,5 @@ pub(crate) fn words(e: &std::io::Error) -> String {
     }
     let text = e.to_string();
     let cut = text.find(" (os error").unwrap_or(text.len());
-    text[..cut].to_lowercase()
+    text[..cut].trim_end_matches('.').to_lowercase()
 }

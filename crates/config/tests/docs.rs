@@ -1,7 +1,7 @@
 //! Every configuration that the documentation shows is one that keepwell takes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR_STR, Path, PathBuf};
 
 use keepwell_config::{Context, Source, System, load};
 
@@ -10,6 +10,11 @@ const WHOLE: &str = "[services.";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A file's name below the root, as on every system.
+fn name_of(file: &Path) -> String {
+    file.strip_prefix(root()).expect("below the root").display().to_string().replace(MAIN_SEPARATOR_STR, "/")
 }
 
 /// `name`: of the page; some are about Windows only.
@@ -70,7 +75,7 @@ fn every_example_of_the_documentation_loads() {
     pages.push(root().join("README.md"));
     let (mut wrong, mut tried) = (String::new(), 0);
     for page in pages {
-        let name = page.strip_prefix(root()).unwrap().display().to_string();
+        let name = name_of(&page);
         for (line, text) in examples(&fs::read_to_string(&page).unwrap()) {
             tried += 1;
             try_load(&format!("{name}:{line}"), &text, &mut wrong);
@@ -87,7 +92,7 @@ fn every_example_folder_loads() {
         let file = folder.join("keepwell.toml");
         let Ok(text) = fs::read_to_string(&file) else { continue };
         tried += 1;
-        try_load(&file.strip_prefix(root()).unwrap().display().to_string(), &text, &mut wrong);
+        try_load(&name_of(&file), &text, &mut wrong);
     }
     assert!(wrong.is_empty(), "{wrong}");
     assert!(tried > 0, "there is no example");

@@ -1,7 +1,7 @@
 //! Reading files: the configuration's own and `env_file`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{MAIN_SEPARATOR_STR, Path};
 
 use keepwell_config::{Account, Context, Diagnostics, Host, load, read_sources};
 
@@ -16,8 +16,13 @@ fn context(base: &Path) -> Context {
     }
 }
 
+/// As on every system.
 fn shown(errors: &Diagnostics, folder: &Path) -> String {
-    errors.render(false, false).replace(&folder.display().to_string(), "DIR")
+    with_slashes(&errors.render(false, false).replace(&folder.display().to_string(), "DIR"))
+}
+
+fn with_slashes(text: &str) -> String {
+    text.replace(MAIN_SEPARATOR_STR, "/")
 }
 
 #[test]
@@ -36,8 +41,8 @@ fn the_folder_beside_the_file_is_read_in_the_order_of_names() {
         .unwrap();
     }
     let sources = read_sources(&file).unwrap();
-    let names: Vec<_> =
-        sources.iter().map(|s| s.path.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
+    let name = |path: &Path| with_slashes(path.strip_prefix(dir.path()).unwrap().to_str().unwrap());
+    let names: Vec<_> = sources.iter().map(|s| name(&s.path)).collect();
     assert_eq!(names, ["keepwell.toml", "keepwell.d/10-c.toml", "keepwell.d/20-b.toml"]);
     let config = load(&sources, &context(dir.path())).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.services.len(), 3);

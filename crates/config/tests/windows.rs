@@ -108,6 +108,31 @@ fn one_variable_is_one_however_it_is_written() {
     assert_eq!(env(System::Unix, "")["Path"], r"C:\Windows");
 }
 
+/// NTFS tells no case apart, and a device takes what is written to it and keeps nothing.
+#[test]
+fn files_of_logs_are_files_and_nobody_elses() {
+    let codes = |system, text: &str| {
+        let cx = context(system);
+        let source = Source { path: "keepwell.toml".into(), text: text.to_owned() };
+        let errors = load(&[source], &cx).err().unwrap_or_default();
+        errors.0.iter().map(|d| d.code).collect::<Vec<_>>()
+    };
+    let services = |names: &[&str]| -> String {
+        names.iter().map(|name| format!("[services.{name}]\ncommand = 'a'\n")).collect()
+    };
+    let web = services(&["web", "Web"]);
+    assert_eq!(codes(System::Windows, &web), ["shared-log"]);
+    assert_eq!(codes(System::Unix, &web), [""; 0]);
+    let told = on(System::Windows, &web).unwrap_err();
+    assert!(told.contains("differ in case alone"), "{told}");
+    let written = "[services.a]\ncommand = 'a'\nlog = { file = 'logs/X.log' }\n\
+                   [services.b]\ncommand = 'b'\nlog = { file = 'Logs/x.log' }\n";
+    assert_eq!((codes(System::Windows, written), codes(System::Unix, written)), (vec!["shared-log"], vec![]));
+    let devices = services(&["Aux", "com1", "nul", "console", "com10", "null"]);
+    assert_eq!(codes(System::Windows, &devices), ["device-name"; 3]);
+    assert_eq!(codes(System::Unix, &devices), [""; 0]);
+}
+
 #[test]
 fn a_path_in_double_quotes_is_told_to_stand_in_single_ones() {
     for text in ["cwd = \"C:\\data\"", "cwd = \"C:\\users\""] {
