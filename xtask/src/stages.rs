@@ -36,6 +36,8 @@ const STAGES: &[Stage] = &[
     Stage { name: "doctests", what: "the examples in the documentation", run: doctests },
     Stage { name: "docs", what: "the documentation, without warnings", run: docs },
     Stage { name: "bench", what: "the bench's own tests", run: bench },
+    Stage { name: "python", what: "the heartbeats' client in Python", run: python },
+    Stage { name: "go", what: "the heartbeats' client in Go", run: go },
     Stage { name: "deny", what: "licences and sources of what we depend on", run: deny },
     Stage { name: "no-std", what: "the core for a target without std", run: no_std },
     Stage {
@@ -158,6 +160,23 @@ fn bench() -> Result<Done> {
         return Ok(Done::Skipped("python3 is missing".into()));
     }
     passed(Command::new("python3").args(["-m", "unittest", "discover", "bench"]).current_dir(root()))
+}
+
+fn python() -> Result<Done> {
+    if !found("python3") {
+        return Ok(Done::Skipped("python3 is missing".into()));
+    }
+    passed(Command::new("python3").args(["-m", "unittest", "discover", "clients/python"]).current_dir(root()))
+}
+
+fn go() -> Result<Done> {
+    if !found("go") {
+        return Ok(Done::Skipped("a Go toolchain is missing".into()));
+    }
+    let go =
+        |arguments: &[&str]| run(Command::new("go").args(arguments).current_dir(root().join("clients/go")));
+    go(&["vet", "./..."])?;
+    go(&["test", "./..."]).map(|()| Done::Passed)
 }
 
 fn deny() -> Result<Done> {

@@ -1,0 +1,3 @@
+module github.com/keepwell/keepwell/clients/go
+
+go 1.19
