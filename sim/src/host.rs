@@ -9,7 +9,7 @@ use keepwell_core::spec::To;
 use keepwell_core::supervisor::{GuardianSnapshot, ServiceSnapshot};
 use keepwell_core::{Input, Mono, Role, RunId, ServiceId, Specs};
 
-use crate::program::Behaviour;
+use crate::program::{Asked, Behaviour};
 
 /// A process tree.
 #[derive(Clone, Debug)]
@@ -220,12 +220,20 @@ impl Host {
         process.alive = false;
         let tree_empty = !process.children;
         let leaves = process.behaviour.leaves;
+        let stops =
+            (process.role == Role::Stop && status == Status::Code(0)).then(|| process.service.clone());
         if tree_empty {
             self.processes.remove(&run);
         } else if let Some(after) = leaves {
             self.plan(now + after, Happening::TreeEnds(run));
         }
         self.report(now, Input::Exited { run, status: status.into(), tree_empty });
+        let mut mains = self.processes.iter().filter(|(_, p)| p.role == Role::Main);
+        if let Some(main) = stops.and_then(|service| mains.find(|(_, p)| p.service == service))
+            && let run = *main.0
+        {
+            self.obey(now, run);
+        }
     }
 
     /// A signal of the ladder.
@@ -246,6 +254,28 @@ impl Host {
         }
         if to == To::Tree {
             self.plan(now + after, Happening::TreeEnds(run));
+        }
+    }
+
+    /// A request to stop. Returns its answer, if there is one.
+    pub fn ask(&mut self, now: Mono, run: RunId) -> Option<Result<(), String>> {
+        let nobody = Err("connection refused by 127.0.0.1:8080".to_owned());
+        let Some(process) = self.processes.get(&run).filter(|p| p.alive) else { return Some(nobody) };
+        match process.behaviour.asked.clone() {
+            Asked::Silence => None,
+            Asked::Refused(why) => Some(Err(why)),
+            Asked::Heard => {
+                self.obey(now, run);
+                Some(Ok(()))
+            }
+        }
+    }
+
+    /// Does as a request or a command says.
+    fn obey(&mut self, now: Mono, run: RunId) {
+        let process = self.processes.get(&run).filter(|p| p.alive && !p.frozen);
+        if let Some(after) = process.and_then(|p| p.behaviour.obeys_in) {
+            self.plan(now + after, Happening::Exit(run, Status::Code(0)));
         }
     }
 

@@ -124,6 +124,7 @@ impl Ledger {
                 self.by_hand = true;
             }
             Input::SignalFailed { .. }
+            | Input::AskedToStop { .. }
             | Input::Probe { .. }
             | Input::Ready { .. }
             | Input::Stopping { .. }
@@ -204,8 +205,12 @@ impl Ledger {
             Effect::Spawn { run, service, role } => {
                 self.runs.insert(*run, Told::new(service, *role, now.mono));
             }
+            Effect::RunToStop { run, service, .. } => {
+                self.runs.insert(*run, Told::new(service, Role::Stop, now.mono));
+            }
             Effect::Commit(record) => self.note_record(record),
-            Effect::Signal { .. }
+            Effect::AskToStop { .. }
+            | Effect::Signal { .. }
             | Effect::Kill { .. }
             | Effect::Freeze { .. }
             | Effect::Thaw { .. }
@@ -273,6 +278,20 @@ impl Ledger {
     fn check_effect(&mut self, seen: &Seen<'_>, effect: &Effect) -> Result<(), String> {
         match effect {
             Effect::Spawn { run, service, role } => self.check_spawn(seen, *run, service, *role),
+            Effect::RunToStop { run, service, .. } => {
+                let beside =
+                    |(_, t): (&RunId, &Told)| t.service == *service && t.role == Role::Main && !t.over();
+                if !self.runs.iter().any(beside) {
+                    return Err(format!("{effect:?}: there is nothing to stop"));
+                }
+                self.check_spawn(seen, *run, service, Role::Stop)
+            }
+            Effect::AskToStop { run, .. } => {
+                if self.living(*run, effect)?.killed.is_some() {
+                    return Err(format!("{effect:?} after a kill"));
+                }
+                self.check_stop_order(seen, *run)
+            }
             Effect::Signal { run, .. } => {
                 let told = self.living(*run, effect)?;
                 let step =

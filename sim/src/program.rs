@@ -15,6 +15,8 @@ pub struct Behaviour {
     pub ends: Option<(Duration, ExitStatus)>,
     /// How long after a signal of the ladder it ends; `None`: it ignores signals.
     pub obeys_in: Option<Duration>,
+    /// What comes of a request to stop.
+    pub asked: Asked,
     /// Signals that cannot reach it.
     pub deaf_to: Vec<i32>,
     /// A kill works only this long after its start.
@@ -46,6 +48,17 @@ pub enum ProbeTrouble {
     Unknown,
 }
 
+/// See [`Behaviour::asked`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// It is obeyed as a signal is.
+    Heard,
+    /// It is not.
+    Refused(String),
+    /// Nobody ever answers.
+    Silence,
+}
+
 impl Default for Behaviour {
     /// Runs for ever, is ready at once, and does as it is told.
     fn default() -> Self {
@@ -54,6 +67,7 @@ impl Default for Behaviour {
             starts_in: Duration::from_millis(1),
             ends: None,
             obeys_in: Some(Duration::from_millis(20)),
+            asked: Asked::Heard,
             deaf_to: Vec::new(),
             unkillable: Duration::ZERO,
             dies_in: Duration::from_millis(1),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keepwell_core::event::{ExitStatus, SpawnErrorKind, State};
 use keepwell_core::spec::{
-    Condition, Dependency, Hook, Hooks, Kind, Limit, OnCrashLoop, Policy, Readiness, RestartPolicy,
+    Asking, Condition, Dependency, Hook, Hooks, Kind, Limit, OnCrashLoop, Policy, Readiness, RestartPolicy,
     StopAction, StopStep, To,
 };
 use keepwell_core::supervisor::{DeadlineReason, ServiceStatus};
@@ -17,7 +17,7 @@ use keepwell_core::{By, Command, Mono, Role, ServiceId, ServiceSpec, Specs};
 use crate::host::Happening;
 use crate::plant::Plant;
 use crate::prng::Prng;
-use crate::program::{Behaviour, ProbeTrouble};
+use crate::program::{Asked, Behaviour, ProbeTrouble};
 use crate::world::{Deed, Director, Saying, World};
 
 /// How long faults go on.
@@ -255,6 +255,11 @@ fn trouble(d: &mut Prng, b: &mut Behaviour) {
     if d.percent(15) {
         b.deaf_to.push(15);
     }
+    b.asked = match d.range(0, 4) {
+        0 => Asked::Refused("answered 403 Forbidden".into()),
+        1 => Asked::Silence,
+        _ => b.asked.clone(),
+    };
     if d.percent(20) {
         b.unkillable = Duration::from_secs(d.range(0, 60));
     }
@@ -319,12 +324,17 @@ fn spec(d: &mut Prng, name: &str, at: usize) -> ServiceSpec {
     if kind == Kind::Service && d.percent(15) {
         spec.watchdog = Some(millis(d, 5_000, 30_000));
     }
-    let step = |d: &mut Prng| StopStep {
-        action: StopAction::Signal(*d.pick(&[15, 2, 1])),
-        to: *d.pick(&[To::Main, To::Group, To::Tree]),
-        wait: Duration::from_millis(*d.pick(&[0, 1_000, 10_000])),
+    let step = |d: &mut Prng| {
+        let asking = Asking { id: d.range(0, 9), words: "by its own means".into() };
+        let action = match d.range(0, 4) {
+            0 => StopAction::Http(asking),
+            1 => StopAction::Command(asking),
+            _ => StopAction::Signal(*d.pick(&[15, 2, 1])),
+        };
+        let to = *d.pick(&[To::Main, To::Group, To::Tree]);
+        StopStep { action, to, wait: Duration::from_millis(*d.pick(&[0, 1_000, 10_000])) }
     };
-    spec.stop = (0..d.range(0, 3)).map(|_| step(d)).collect();
+    spec.stop = (0..d.range(0, 4)).map(|_| step(d)).collect();
     spec.hooks = hooks(d);
     spec
 }

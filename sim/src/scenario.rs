@@ -23,7 +23,7 @@ use keepwell_core::time::Human;
 use keepwell_core::{By, Command, Mono, PlannedAction, Role, ServiceId, Specs};
 
 use crate::plant::Plant;
-use crate::program::Behaviour;
+use crate::program::{Asked, Behaviour};
 use crate::words;
 use crate::world::{Deed, Director, World};
 
@@ -164,6 +164,7 @@ impl Director for Cast {
             Role::PostStart => "/post_start",
             Role::PreStop => "/pre_stop",
             Role::PostStop => "/post_stop",
+            Role::Stop => "/stop",
         };
         let exact = format!("{service}{hook}");
         let general = format!("{}{hook}", service.name);
@@ -297,6 +298,10 @@ fn behaviour(text: &str) -> Result<Behaviour, String> {
             b.refused = Some((SpawnErrorKind::Permanent, text.into()));
             continue;
         }
+        if let Some(text) = clause.strip_prefix("answers a request to stop with ") {
+            b.asked = Asked::Refused(format!("answered {text}"));
+            continue;
+        }
         if let Some(text) = clause.strip_prefix("is refused: ") {
             b.refused = Some((SpawnErrorKind::Transient, text.into()));
             continue;
@@ -320,6 +325,7 @@ fn behaviour(text: &str) -> Result<Behaviour, String> {
             ["ready", "after", time] => b.ready_in = Some(duration(time)?),
             ["never", "ready"] => b.ready_in = None,
             ["ignores", "signals"] => b.obeys_in = None,
+            ["never", "answers", "a", "request"] => b.asked = Asked::Silence,
             ["has", "no", "console"] => b.deaf_to.push(CTRL_C),
             ["has", "no", "window"] => b.deaf_to.push(CLOSE),
             ["stops", "after", time] => b.obeys_in = Some(duration(time)?),

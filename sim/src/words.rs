@@ -30,7 +30,7 @@ pub fn event(kind: &EventKind) -> String {
         EventKind::CrashLooped { evidence } => format!("crash loop: {evidence}"),
         EventKind::GaveUp { reason } => format!("gave up: {reason}"),
         EventKind::StopStepTaken { step, action } => format!("stop step {step}: {action}"),
-        EventKind::StopStepFailed { step, reason } => format!("stop step {step} reached nobody: {reason}"),
+        EventKind::StopStepFailed { step, reason } => format!("stop step {step} failed: {reason}"),
         EventKind::LeftoversKilled => "what is left of its tree is killed".into(),
         EventKind::StopStuck { waited } => {
             format!("still there {} after its kill; killed again", Human(*waited))

@@ -443,6 +443,17 @@ impl<D: Director> World<D> {
                     self.fail(broken);
                 }
             }
+            Effect::RunToStop { run, service, .. } => {
+                let behaviour = self.director.behaviour(&service, Role::Stop, now);
+                if let Err(broken) = self.host.spawn(now, run, &service, Role::Stop, behaviour) {
+                    self.fail(broken);
+                }
+            }
+            Effect::AskToStop { run, step, .. } => {
+                if let Some(outcome) = self.host.ask(now, run) {
+                    self.note(Duration::from_millis(5), Input::AskedToStop { run, step, outcome });
+                }
+            }
             Effect::Signal { run, signal, to } => self.host.signal(now, run, signal, to),
             Effect::Kill { run } => self.host.kill(now, run),
             Effect::Freeze { run } => self.host.freeze(now, run, true),

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn steps_and_hooks_of_one_add_up() {
-        let stop = r#"stop = [{ signal = "TERM", wait = "20s" }, { signal = "INT", wait = "5s" }]"#;
+        let stop =
+            r#"stop = [{ http = "http://127.0.0.1/stop", wait = "20s" }, { command = "quit", wait = "5s" }]"#;
         let hooks = r#"hooks = { pre_stop = "true", post_stop = { command = "true", timeout = "3s" } }"#;
         assert_eq!(budget(&format!("[services.a]\ncommand = \"a\"\n{stop}\n{hooks}")), 20 + 5 + 30 + 3 + 2);
         let bound = "stop_timeout = \"12s\"";

@@ -164,6 +164,8 @@ pub struct ServiceConfig {
     pub ready: Ready,
     /// Programs around its life. Times are in the spec.
     pub hooks: HookCommands,
+    /// The requests and commands of its stop ladder. Order, times and signals are in the spec.
+    pub stop: Box<[StopAsk]>,
     /// Where its output goes.
     pub log: LogConfig,
     /// For findings that only the host can make.
@@ -180,6 +182,7 @@ pub(crate) struct Places {
     pub(crate) account: At,
     pub(crate) hooks: At,
     pub(crate) ready: At,
+    pub(crate) stop: At,
 }
 
 /// A program and its arguments.
@@ -267,6 +270,55 @@ pub struct HookCommands {
     pub pre_stop: Option<Command>,
     /// See there.
     pub post_stop: Option<Command>,
+}
+
+/// A step of the stop ladder that is no signal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StopAsk {
+    /// `keepwell_core::spec::Asking::id`.
+    pub id: u64,
+    /// What is done.
+    pub how: StopHow,
+}
+
+/// See [`StopAsk::how`]. Texts may hold `${…}`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StopHow {
+    /// A request.
+    Http {
+        /// How it is asked.
+        method: Method,
+        /// `http://host:port/path`.
+        url: Box<str>,
+    },
+    /// A program.
+    Command(Command),
+}
+
+/// Of an HTTP request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// Asks only, by its meaning; some programs stop on it all the same.
+    Get,
+    /// Does something.
+    Post,
+    /// Sets a state.
+    Put,
+    /// Takes something away.
+    Delete,
+}
+
+impl Method {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Delete => "DELETE",
+        }
+    }
 }
 
 /// Where a service's output goes.

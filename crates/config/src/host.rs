@@ -8,7 +8,7 @@ use keepwell_core::spec::System;
 use crate::config::{Account, Config, Context, ServiceConfig};
 use crate::diagnostic::Diagnostic;
 use crate::read::{At, Draft, Reader};
-use crate::resolve::{ResolvedReady, ResolvedService};
+use crate::resolve::{ResolvedReady, ResolvedService, ResolvedStop};
 use crate::source::Source;
 
 /// Looks at the host; an error says what is wrong there.
@@ -127,7 +127,11 @@ fn programs<'a>(
         ("the pre_stop hook", hooks.pre_stop.as_ref(), places.hooks),
         ("the post_stop hook", hooks.post_stop.as_ref(), places.hooks),
     ];
-    all.into_iter().filter_map(|(whose, argv, at)| Some((whose, argv?.as_slice(), at)))
+    let commands = resolved.stop.values().filter_map(move |stop| match stop {
+        ResolvedStop::Command(argv) => Some(("a stop command", argv.as_slice(), places.stop)),
+        ResolvedStop::Http(..) => None,
+    });
+    all.into_iter().filter_map(|(whose, argv, at)| Some((whose, argv?.as_slice(), at))).chain(commands)
 }
 
 fn program(

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 
 use keepwell_core::spec::{
-    Condition, Hook, Kind, OnCrashLoop, Policy, Readiness, ServiceSpec, StopAction, To,
+    Condition, Hook, Kind, OnCrashLoop, Policy, Readiness, ServiceSpec, StopAction, StopStep, To,
 };
 use serde::Serialize;
 
-use crate::config::{Command, Config, Env, GuardianConfig, Ready, ServiceConfig, WhenDaemonGone};
+use crate::config::{
+    Command, Config, Env, GuardianConfig, Ready, ServiceConfig, StopAsk, StopHow, WhenDaemonGone,
+};
 use crate::element::duration::Written;
 use crate::element::env::EnvValue;
 use crate::element::signal::signal_name;
@@ -223,7 +225,7 @@ fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<
     t.restart("kind", &kind_word(spec.kind));
     t.live("enabled", &spec.enabled);
     t.live("instances", &spec.instances);
-    t.live("stop", &List(spec.stop.iter().map(Step)));
+    t.live("stop", &List(spec.stop.iter().map(|step| Step(step, &config.stop))));
     if let Some(timeout) = spec.stop_timeout {
         t.live("stop_timeout", &Written(timeout));
     }
@@ -432,23 +434,49 @@ impl Display for Command {
     }
 }
 
-struct Step<'a>(&'a keepwell_core::spec::StopStep);
+struct Step<'a>(&'a StopStep, &'a [StopAsk]);
 
 impl Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StopAction::Signal(signal) = self.0.action;
-        let to = match self.0.to {
-            To::Main => "main",
-            To::Group => "group",
-            To::Tree => "tree",
-        };
-        write!(
-            f,
-            "{{ signal = \"{}\", wait = \"{}\", to = \"{to}\" }}",
-            signal_name(signal),
-            Written(self.0.wait)
-        )
+        let Step(step, asks) = self;
+        let wait = Written(step.wait);
+        match &step.action {
+            StopAction::Signal(signal) => {
+                let to = match step.to {
+                    To::Main => "main",
+                    To::Group => "group",
+                    To::Tree => "tree",
+                };
+                let signal = signal_name(*signal);
+                write!(f, "{{ signal = \"{signal}\", wait = \"{wait}\", to = \"{to}\" }}")
+            }
+            StopAction::Http(asking) | StopAction::Command(asking) => {
+                match asks.iter().find(|ask| ask.id == asking.id) {
+                    Some(ask) => write!(f, "{{ {}, wait = \"{wait}\" }}", ask.how),
+                    None => write!(f, "{{ {:?}, wait = \"{wait}\" }}", asking.words),
+                }
+            }
+        }
     }
+}
+
+impl Display for StopHow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StopHow::Http { method, url } => {
+                write!(f, "http = {}, method = \"{}\"", Quoted(url), method.as_str())
+            }
+            StopHow::Command(command) => write!(f, "command = {command}"),
+        }
+    }
+}
+
+/// A number for a request or a command, by which the core names it.
+pub(crate) fn number(how: &StopHow) -> u64 {
+    let mut hash = Fnv::START;
+    // It takes every text.
+    let _ = write!(hash, "{how}");
+    hash.0
 }
 
 struct Dependency<'a>(&'a keepwell_core::spec::Dependency);

@@ -27,7 +27,8 @@ mod template;
 
 pub use config::{
     Account, Affinity, Bound, Command, Config, Context, CpuShare, Env, EnvValue, GuardianConfig,
-    HookCommands, Limits, LogConfig, LogLevel, Ready, Rotate, ServiceConfig, WhenDaemonGone,
+    HookCommands, Limits, LogConfig, LogLevel, Method, Ready, Rotate, ServiceConfig, StopAsk, StopHow,
+    WhenDaemonGone,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use element::command::{Split, SplitError, split};
@@ -38,6 +39,6 @@ pub use host::Host;
 pub use keepwell_core::spec::System;
 pub use keys::{Change, Class, diff};
 pub use load::load;
-pub use resolve::{HttpTarget, ResolvedHooks, ResolvedLog, ResolvedReady, ResolvedService};
+pub use resolve::{HttpTarget, ResolvedHooks, ResolvedLog, ResolvedReady, ResolvedService, ResolvedStop};
 pub use schema::{reference, schema, starter};
 pub use source::{MAX_FILE, Source, read_sources};

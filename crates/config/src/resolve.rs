@@ -9,7 +9,9 @@ use std::time::Duration;
 use keepwell_core::spec::System;
 
 use crate::address::{host_port, http_target};
-use crate::config::{Account, Command, Context, Env, EnvValue, Limits, Ready, Rotate, ServiceConfig};
+use crate::config::{
+    Account, Command, Context, Env, EnvValue, Limits, Method, Ready, Rotate, ServiceConfig, StopAsk, StopHow,
+};
 use crate::diagnostic::Diagnostic;
 use crate::element::env::reserved;
 use crate::template::{Rule, Unknown, expand, names};
@@ -49,6 +51,8 @@ pub struct ResolvedService {
     pub ready: ResolvedReady,
     /// Programs around its life.
     pub hooks: ResolvedHooks,
+    /// The requests and commands of its stop ladder, by their numbers.
+    pub stop: BTreeMap<u64, ResolvedStop>,
     /// Where its output goes.
     pub log: ResolvedLog,
 }
@@ -142,6 +146,15 @@ pub struct ResolvedHooks {
     pub pre_stop: Option<Vec<String>>,
     /// See there.
     pub post_stop: Option<Vec<String>>,
+}
+
+/// A step of the stop ladder that is no signal, with everything filled in.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ResolvedStop {
+    /// A request.
+    Http(Method, HttpTarget),
+    /// A program and its arguments.
+    Command(Vec<String>),
 }
 
 /// Where an instance's output goes.
@@ -330,8 +343,30 @@ impl ServiceConfig {
                 pre_stop: hook(&self.hooks.pre_stop)?,
                 post_stop: hook(&self.hooks.post_stop)?,
             },
+            stop: self.stops(&filler)?,
             log: self.log_paths(&filler).map_err(trouble)?,
         })
+    }
+
+    fn stops(&self, filler: &Filler<'_>) -> Result<BTreeMap<u64, ResolvedStop>, Diagnostic> {
+        let wrong = |why| Diagnostic::error("bad-value", format!("services.{}: stop: {why}", self.name));
+        let all = self.stop.iter().map(|ask| Ok((ask.id, self.resolved_stop(ask, filler).map_err(wrong)?)));
+        all.collect()
+    }
+
+    pub(crate) fn resolved_stop(&self, ask: &StopAsk, filler: &Filler<'_>) -> Result<ResolvedStop, String> {
+        match &ask.how {
+            StopHow::Http { method, url } => {
+                if url.starts_with("https://") {
+                    return Err("https is not spoken: use http, or a command such as curl".to_owned());
+                }
+                let url = filler.fill(url, Rule::Plain).map_err(|t| t.words())?;
+                Ok(ResolvedStop::Http(*method, http_target(&url)?))
+            }
+            StopHow::Command(command) => {
+                self.argv(command, filler).map(ResolvedStop::Command).map_err(|t| t.words())
+            }
+        }
     }
 
     /// keepwell's own environment without what only keepwell is meant by, then `env_file`, then `env`.

@@ -27,7 +27,7 @@ fn context(system: System) -> Context {
 fn ladder(system: System, stop: &str) -> (Vec<(i32, To, u64)>, usize) {
     let config = on(system, &format!("[services.a]\ncommand = 'a'\n{stop}\n")).unwrap();
     let steps = config.specs.services["a"].stop.iter().map(|s| {
-        let StopAction::Signal(signal) = s.action;
+        let StopAction::Signal(signal) = s.action else { panic!("{s:?}") };
         (signal, s.to, s.wait.as_secs())
     });
     (steps.collect(), config.warnings.len())

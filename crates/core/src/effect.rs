@@ -32,6 +32,29 @@ pub enum Effect {
         /// Who of it.
         to: To,
     },
+    /// Send the HTTP request of a step of the stop ladder. `Input::AskedToStop` follows; where no answer comes in time, none
+    /// does.
+    AskToStop {
+        /// The main run.
+        run: RunId,
+        /// Of which service.
+        service: ServiceId,
+        /// Comes back with the answer.
+        step: u32,
+        /// See `Asking::id`.
+        id: u64,
+        /// The step's own time.
+        timeout: Duration,
+    },
+    /// Start the command of a step of the stop ladder. What follows is as after a `Spawn` with `Role::Stop`.
+    RunToStop {
+        /// Its name from now on.
+        run: RunId,
+        /// Whose.
+        service: ServiceId,
+        /// See `Asking::id`.
+        id: u64,
+    },
     /// For a main run: kill every process of the service's tree; `Input::TreeEmpty` follows when none is left. For a
     /// hook: kill its process group.
     Kill {
@@ -78,6 +101,8 @@ pub enum Role {
     PreStop,
     /// When it is gone.
     PostStop,
+    /// The command of a step of its stop ladder.
+    Stop,
 }
 
 /// What must outlive the daemon, the anchor and the host.

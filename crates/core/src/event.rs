@@ -152,7 +152,8 @@ pub enum EventKind {
         /// `SIGTERM to the main process`.
         action: String,
     },
-    /// A step of the stop ladder reached nobody, so the next one follows at once.
+    /// A step of the stop ladder reached nobody or was refused, so the next one follows at once; or its request or command
+    /// was not over when its time was.
     StopStepFailed {
         /// As in `StopStepTaken`.
         step: u32,

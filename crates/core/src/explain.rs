@@ -282,7 +282,7 @@ impl Supervisor {
                 }
                 StepOutcome::NotEnough if took.is_zero() => format!("{action}: under way"),
                 StepOutcome::NotEnough => format!("{action}: not enough in {}", Human(*took)),
-                StepOutcome::Failed(why) => format!("{action}: reached nobody: {why}"),
+                StepOutcome::Failed(why) => format!("{action}: failed: {why}"),
             };
             lines.fact(label, text);
         }

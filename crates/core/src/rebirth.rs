@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitStatus};
 use crate::id::{RunId, ServiceId};
-use crate::service::{Cause, HookEnd, Origin, Phase, ServiceSnapshot, Stage};
+use crate::service::{Asked, Cause, Ending, HookEnd, Origin, Phase, ServiceSnapshot, Stage};
 use crate::supervisor::{Adoption, Input, Supervisor};
 use crate::time::Now;
 
@@ -31,6 +31,13 @@ impl Supervisor {
                 && a.check.in_flight.take().is_some()
             {
                 a.check.next = Some(now.mono);
+            }
+            // A request to stop is not sent again, as no signal is: the next step comes by itself.
+            if s.hook.as_ref().is_none_or(|h| h.role != Role::Stop)
+                && let Phase::Ending(Ending { stage: Stage::Step { asked: asked @ Asked::Open, .. }, .. }) =
+                    &mut s.phase
+            {
+                *asked = Asked::Done;
             }
             let i = self.add_instance(&id, now);
             self.services[i].s = s;
@@ -125,6 +132,7 @@ impl Supervisor {
                 named.insert(*run);
             }
             Input::SignalFailed { .. }
+            | Input::AskedToStop { .. }
             | Input::Probe { .. }
             | Input::Ready { .. }
             | Input::Stopping { .. }
@@ -198,6 +206,8 @@ impl Supervisor {
                 s.hook = None;
                 if role == Role::PreStart && s.phase == Phase::PreStart {
                     self.wait_to_start(i);
+                } else if role == Role::Stop {
+                    self.repeat_stop_command(i, now);
                 } else {
                     self.start_hook(i, role, now);
                 }

@@ -2,6 +2,7 @@
 //! the shell's; of them the core sees `fingerprint` alone. Made by `keepwell-config`, which has validated it: names in
 //! `depends_on` exist, there is no cycle, `instances >= 1`.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -175,7 +176,7 @@ pub struct ExitCodes {
 pub struct StopStep {
     /// What is done.
     pub action: StopAction,
-    /// To whom.
+    /// To whom, where it is a signal.
     pub to: To,
     /// How long to wait for the tree to be empty before the next step.
     pub wait: Duration,
@@ -186,6 +187,19 @@ pub struct StopStep {
 pub enum StopAction {
     /// A signal by number: POSIX's, or one of those below; `to` says who gets it.
     Signal(i32),
+    /// An HTTP request (`Effect::AskToStop`).
+    Http(Asking),
+    /// A program beside the service (`Effect::RunToStop`).
+    Command(Asking),
+}
+
+/// What the shell does in a step; what exactly, only its configuration knows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Asking {
+    /// By this the shell finds it. Another request or command has another number.
+    pub id: u64,
+    /// For people, without anything secret: `HTTP POST http://127.0.0.1:8080/stop`.
+    pub words: Box<str>,
 }
 
 /// What a host without signals has in their place, by numbers beyond those of POSIX. Ctrl+C at the console.

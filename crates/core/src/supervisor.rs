@@ -59,6 +59,15 @@ pub enum Input {
         /// In plain words: `it has no window`.
         reason: String,
     },
+    /// An answer to `Effect::AskToStop`.
+    AskedToStop {
+        /// The main run that was to stop.
+        run: RunId,
+        /// As in the effect.
+        step: u32,
+        /// Why it was not asked, or refused, in plain words: `answered 403 Forbidden`.
+        outcome: Result<(), String>,
+    },
     /// An answer to `Effect::Probe`.
     Probe {
         /// Which attempt.
@@ -181,7 +190,7 @@ pub enum StepOutcome {
     Worked,
     /// The next one followed.
     NotEnough,
-    /// It reached nobody; why, in plain words.
+    /// It reached nobody, or was refused; why, in plain words.
     Failed(String),
 }
 
@@ -421,6 +430,7 @@ impl Supervisor {
             Input::Exited { run, status, tree_empty } => self.on_exited(now, run, status, tree_empty),
             Input::TreeEmpty { run } => self.on_tree_empty(now, run),
             Input::SignalFailed { run, signal, reason } => self.on_signal_failed(now, run, signal, reason),
+            Input::AskedToStop { run, step, outcome } => self.on_asked_to_stop(now, run, step, outcome),
             Input::Probe { probe, outcome } => self.on_probe(now, probe, outcome),
             Input::Ready { run } => self.on_ready(now, run),
             Input::Stopping { run } => self.on_stopping(now, run),

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepwell_core::event::{ExitStatus, SpawnError, SpawnErrorKind, State};
-use keepwell_core::spec::{Condition, Dependency, Hook, Hooks, Limit, Policy, Readiness, RestartPolicy, To};
+use keepwell_core::spec::{
+    Asking, Condition, Dependency, Hook, Hooks, Limit, Policy, Readiness, RestartPolicy, StopAction,
+    StopStep, To,
+};
 use keepwell_core::supervisor::{Outcome, Persisted};
 use keepwell_core::{
     By, Command, Effect, Input, Mono, Now, ProbeId, Role, RunId, ServiceId, ServiceSpec, Specs, Supervisor,
@@ -54,6 +57,11 @@ impl Story {
                     }
                     format!("spawn {role:?}")
                 }
+                Effect::RunToStop { run, .. } => {
+                    self.hook = run;
+                    "run its command".into()
+                }
+                Effect::AskToStop { .. } => "ask by HTTP".into(),
                 Effect::Spawn { run, .. } => {
                     self.sup.handle(self.now, Input::Spawned { run, pid: 2 });
                     continue;
@@ -154,6 +162,22 @@ fn hook() -> Option<Hook> {
     Some(Hook { timeout: Duration::from_secs(5), may_fail: false })
 }
 
+fn step(action: StopAction) -> StopStep {
+    StopStep { action, to: To::Main, wait: Duration::from_secs(10) }
+}
+
+fn term() -> StopStep {
+    step(StopAction::Signal(15))
+}
+
+fn request() -> StopStep {
+    step(StopAction::Http(Asking { id: 1, words: "HTTP POST http://127.0.0.1:8080/stop".into() }))
+}
+
+fn command() -> StopStep {
+    step(StopAction::Command(Asking { id: 2, words: "command nginx".into() }))
+}
+
 /// Each state, reached by its own short story.
 fn states() -> Vec<(&'static str, Beginning)> {
     vec![
@@ -212,6 +236,16 @@ fn states() -> Vec<(&'static str, Beginning)> {
         }),
         ("stopping: TERM", || {
             let mut s = Story::new(probed()).ready();
+            s.order(stop());
+            s
+        }),
+        ("stopping: HTTP", || {
+            let mut s = Story::new(ServiceSpec { stop: vec![request(), term()], ..probed() }).ready();
+            s.order(stop());
+            s
+        }),
+        ("stopping: command", || {
+            let mut s = Story::new(ServiceSpec { stop: vec![command(), term()], ..probed() }).ready();
             s.order(stop());
             s
         }),
@@ -298,6 +332,14 @@ fn acts() -> Vec<(&'static str, Act)> {
         ("hook exits 1", |s| {
             let run = s.hook;
             s.hear(Input::Exited { run, status: ExitStatus::Code(1), tree_empty: true });
+        }),
+        ("HTTP 200", |s| {
+            let run = s.main;
+            s.hear(Input::AskedToStop { run, step: 1, outcome: Ok(()) });
+        }),
+        ("HTTP 403", |s| {
+            let (run, outcome) = (s.main, Err("answered 403 Forbidden".into()));
+            s.hear(Input::AskedToStop { run, step: 1, outcome });
         }),
         ("probe passes", |s| {
             let probe = s.probe;
@@ -456,7 +498,11 @@ fn every_state_is_taken_up_as_it_was_put_down() {
             );
         }
         let spawns = std::iter::from_fn(|| reborn.poll_effect());
-        let spawns: Vec<_> = spawns.filter(|e| matches!(e, Effect::Spawn { .. })).collect();
+        let spawns: Vec<_> = spawns
+            .filter(|e| {
+                matches!(e, Effect::Spawn { .. } | Effect::RunToStop { .. } | Effect::AskToStop { .. })
+            })
+            .collect();
         assert_eq!(spawns, [], "{name}: nothing is started twice");
     }
 }

@@ -73,6 +73,7 @@ pub fn role(role: Role) -> &'static str {
         Role::PostStart => "post_start",
         Role::PreStop => "pre_stop",
         Role::PostStop => "post_stop",
+        Role::Stop => "stop",
     }
 }
 

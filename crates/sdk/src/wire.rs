@@ -284,7 +284,8 @@ pub struct Event {
     pub reason: Option<String>,
     /// `started`.
     pub pid: Option<u32>,
-    /// `started`, `spawn_failed`, `exited`, `hook_failed`: `main`, `pre_start`, `post_start`, `pre_stop`, `post_stop`.
+    /// `started`, `spawn_failed`, `exited`, `hook_failed`: `main`, `pre_start`, `post_start`, `pre_stop`, `post_stop`, and
+    /// `stop` for the command of a step of the stop ladder.
     pub role: Option<String>,
     /// `exited`.
     pub exit: Option<Exit>,

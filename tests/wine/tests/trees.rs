@@ -39,7 +39,7 @@ fn explain_says_which_step_of_a_stop_worked() {
     assert!(start.elapsed() < Duration::from_secs(50), "a step that reaches nobody was waited for");
     g.cli(&["explain", "deaf"]).good().says(&[
         "Ctrl+C to the main process: not enough in",
-        "WM_CLOSE to the whole tree: reached nobody: it has no window",
+        "WM_CLOSE to the whole tree: failed: it has no window",
         "kill of the whole tree: worked",
     ]);
     assert!(g.events().iter().any(|e| e.kind == "stop_step_failed"));

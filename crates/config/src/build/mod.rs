@@ -5,6 +5,7 @@ mod no_effect;
 mod policy;
 mod process;
 mod ready;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,6 +72,7 @@ impl Building<'_, '_> {
         };
         let command = self.main_command(&raw, shell).unwrap_or(Command::Words(Box::default()));
         let hooks = self.hooks(raw.hooks.as_ref().map(|h| &h.value));
+        let (stop, asks) = self.stop(raw.stop.as_ref().map(|s| &s.value), shell);
         let readiness = self.ready(&raw, kind);
         let instances = raw.instances.as_ref().map_or(1, |n| u16::try_from(n.value.0).unwrap_or(u16::MAX));
         let mut spec = ServiceSpec {
@@ -80,7 +82,7 @@ impl Building<'_, '_> {
             depends_on: self.depends_on(raw.depends_on.as_ref().map(|d| &d.value)),
             ready: readiness.spec,
             restart: self.restart(raw.restart.as_ref().map(|r| &r.value), kind, policy_is_own),
-            stop: self.stop(raw.stop.as_ref().map(|s| &s.value), shell),
+            stop,
             stop_timeout: raw.stop_timeout.as_ref().map(|t| t.value.0),
             hooks: hooks.0,
             watchdog: readiness.watchdog,
@@ -89,6 +91,7 @@ impl Building<'_, '_> {
         let mut config = self.process(&raw, command, env);
         config.ready = readiness.how;
         config.hooks = hooks.1;
+        config.stop = asks;
         config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);
         config.description = raw.description.as_ref().map(|d| d.value.0.clone());
         config.tags = raw.tags.as_ref().map(|t| t.value.0.clone()).unwrap_or_default();
@@ -96,6 +99,7 @@ impl Building<'_, '_> {
         if !raw.bad.contains(&"env") && !raw.env.as_ref().is_some_and(|e| e.value.broken) {
             self.texts(&config, &raw);
             self.targets(&config, raw.ready.as_ref());
+            self.stop_targets(&config, raw.stop.as_ref().map(|s| &s.value));
         }
         no_effect::warn(self, &raw);
         spec.fingerprint = keys::fingerprint(&spec, &config);

@@ -1,58 +1,12 @@
-//! What decisions go by: restart policy and stop ladder.
+//! What decisions go by: the restart policy.
 
-use std::time::Duration;
-
-use keepwell_core::spec::{
-    CLOSE, ExitCodes, Kind, Limit, Policy, RestartPolicy, StopAction, StopStep, System, To,
-};
+use keepwell_core::spec::{ExitCodes, Kind, Limit, Policy, RestartPolicy};
 
 use super::Building;
 use crate::element::restart::{Codes, RawExitCodes, RawLimit, RawRestart};
-use crate::element::signal::signal_name;
-use crate::element::stop::{RawStep, RawStop};
 use crate::read::{Draft, Located};
 
-/// A step without a `wait`.
-const WAIT: Duration = Duration::from_secs(10);
-
 impl Building<'_, '_> {
-    /// The ladder; the kill of the whole tree is not part of it, it always follows.
-    pub(super) fn stop(&mut self, raw: Option<&RawStop>, shell: bool) -> Vec<StopStep> {
-        // `sh -c` does not pass signals on, so its whole group is meant.
-        let to = if shell { To::Group } else { To::Main };
-        let Some(raw) = raw else { return self.cx.system.default_stop(to) };
-        raw.0.iter().filter_map(|step| self.step(step, to)).collect()
-    }
-
-    /// A step that this kind of host has no means for is told, and left out.
-    fn step(&mut self, raw: &RawStep, to: To) -> Option<StopStep> {
-        let system = self.cx.system;
-        let signal = match &raw.signal {
-            None => system.default_stop(to).into_iter().map(|step| step.action).next()?,
-            Some(written) => match written.value.on(system) {
-                Some(number) => StopAction::Signal(number),
-                None => {
-                    let name = signal_name(written.value.0);
-                    let (here, instead) = match system {
-                        System::Unix => {
-                            ("only Windows has it", "\"TERM\", \"INT\" and \"KILL\" work everywhere")
-                        }
-                        System::Windows => (
-                            "Windows has nothing like it",
-                            "on Windows: \"INT\" or \"TERM\" (Ctrl+C), \"BREAK\" (Ctrl+Break), \"CLOSE\" (its windows), \"KILL\"",
-                        ),
-                    };
-                    let message = format!("a step of services.{}.stop is passed over: {name}", self.name);
-                    self.tell(Draft::warning("no-effect", written.at, message).label(here).help(instead));
-                    return None;
-                }
-            },
-        };
-        let windows = signal == StopAction::Signal(CLOSE);
-        let to = raw.to.as_ref().map_or(if windows { To::Tree } else { to }, |t| t.value.0);
-        Some(StopStep { action: signal, to, wait: raw.wait.as_ref().map_or(WAIT, |w| w.value.0) })
-    }
-
     pub(super) fn restart(
         &mut self,
         raw: Option<&RawRestart>,

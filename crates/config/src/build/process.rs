@@ -106,6 +106,7 @@ impl Building<'_, '_> {
             capabilities: raw.capabilities.as_ref().map(|c| c.value.0.clone()),
             ready: Ready::None,
             hooks: HookCommands::default(),
+            stop: Box::default(),
             log: LogConfig { file: None, stderr_file: None, rotate: Rotate::default() },
             places: self.places(raw),
         }
@@ -123,6 +124,7 @@ impl Building<'_, '_> {
             account: or_name(at(raw.user.as_ref()).or(at(raw.group.as_ref()))),
             hooks: or_name(at(raw.hooks.as_ref())),
             ready: or_name(at(raw.ready.as_ref())),
+            stop: or_name(at(raw.stop.as_ref())),
         }
     }
 

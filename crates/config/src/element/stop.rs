@@ -1,14 +1,16 @@
-//! `stop = [{ signal = "TERM", wait = "10s" }]`.
+//! `stop = [{ http = "http://127.0.0.1:8080/stop", wait = "5s" }, { signal = "TERM", wait = "10s" }]`.
 
 use std::borrow::Cow;
 
 use keepwell_core::spec::To;
 use toml::de::DeValue;
 
+use super::command::CommandText;
 use super::duration::Span;
-use super::scalar::{choice, list};
+use super::scalar::{Filled, choice, list};
 use super::signal::Signal;
-use crate::read::{Element, Key, Node, Reader, Table, no_hint, plain_table, schema_of, table};
+use crate::config::Method;
+use crate::read::{At, Element, Key, Node, Reader, Table, no_hint, plain_table, schema_of, table};
 
 choice! { ToWord = To {
     "main" => To::Main,
@@ -16,14 +18,27 @@ choice! { ToWord = To {
     "tree" => To::Tree,
 } }
 
+choice! { MethodWord = Method {
+    "GET" => Method::Get,
+    "POST" => Method::Post,
+    "PUT" => Method::Put,
+    "DELETE" => Method::Delete,
+} }
+
 table! {
-    /// One step on the way down. After the last one the whole tree is killed.
+    /// One step on the way down: a signal, a request or a command. After the last one the whole tree is killed.
     RawStep {
         /// The signal that is sent, by its name. On Windows `"INT"` and `"TERM"` are Ctrl+C, `"BREAK"` is Ctrl+Break, and `"CLOSE"` asks all windows to close.
         signal: Signal = "`\"TERM\"`", live;
+        /// Instead of a signal: the address of an HTTP request. It has failed without an answer from 200 to 299.
+        http: Filled = "–", live;
+        /// With `http`: the method of the request.
+        method: MethodWord = "`\"POST\"`", live;
+        /// Instead of a signal: a program, a list or a string that is split as a shell would. It runs as a hook does, and has failed unless it exits with 0.
+        command: CommandText = "–", live;
         /// How long to wait for all processes of the service to be gone before the next step.
         wait: Span = "`\"10s\"`", live;
-        /// Who gets it: the main process, its process group, or every process of the tree.
+        /// Who gets the signal: the main process, its process group, or every process of the tree.
         to: ToWord = "`\"main\"`; `\"group\"` with `shell = true`", live;
     }
 }
@@ -35,6 +50,18 @@ pub(crate) struct RawStop(pub(crate) Vec<RawStep>);
 
 /// A ladder of more steps than there are signals is a mistake.
 const MAX_STEPS: usize = 64;
+
+impl RawStep {
+    /// What is to be done, by its keys.
+    pub(crate) fn actions(&self) -> Vec<(&'static str, At)> {
+        let all = [
+            ("signal", self.signal.as_ref().map(|l| l.at)),
+            ("http", self.http.as_ref().map(|l| l.at)),
+            ("command", self.command.as_ref().map(|l| l.at)),
+        ];
+        all.into_iter().filter_map(|(name, at)| at.map(|at| (name, at))).collect()
+    }
+}
 
 impl Element for RawStop {
     fn what() -> Cow<'static, str> {

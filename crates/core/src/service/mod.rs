@@ -3,6 +3,7 @@
 
 mod health;
 mod hold;
+mod ladder;
 pub(crate) mod restart;
 mod start;
 mod stop;
@@ -221,8 +222,8 @@ pub(crate) enum Stage {
     AfterDependents,
     /// `pre_stop` runs (it stands in `hook`).
     PreStop,
-    /// A step of the ladder, from 0, and when the next one is due.
-    Step { index: usize, until: Mono },
+    /// A step of the ladder, from 0, when the next one is due, and how far its request or command is.
+    Step { index: usize, until: Mono, asked: Asked },
     /// Killed at `since`; killed again at `again`.
     Killed { since: Mono, again: Mono },
     /// No main process; what is left are hooks.
@@ -231,7 +232,18 @@ pub(crate) enum Stage {
     PostStop,
 }
 
-/// A hook that runs.
+/// How far the request or the command of a step is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Asked {
+    /// The command starts when what runs in its place has ended.
+    Owed,
+    /// Not over.
+    Open,
+    /// Over and well; a signal always is.
+    Done,
+}
+
+/// A hook that runs, or the command of a step.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct HookRun {
     pub(crate) run: RunId,

@@ -73,7 +73,7 @@ impl Supervisor {
     pub(crate) fn hook_spec(&self, i: usize, role: Role) -> Option<&Hook> {
         let hooks = &self.spec(i).hooks;
         match role {
-            Role::Main => None,
+            Role::Main | Role::Stop => None,
             Role::PreStart => hooks.pre_start.as_ref(),
             Role::PostStart => hooks.post_start.as_ref(),
             Role::PreStop => hooks.pre_stop.as_ref(),
@@ -449,6 +449,10 @@ impl Supervisor {
     pub(crate) fn hook_over(&mut self, i: usize, failure: Option<alloc::string::String>, now: Now) {
         let Some(hook) = self.services[i].s.hook.take() else { return };
         let role = hook.role;
+        if role == Role::Stop {
+            self.stop_command_over(i, failure, now);
+            return;
+        }
         let may_fail = self.hook_spec(i, role).is_none_or(|h| h.may_fail);
         if let Some(reason) = &failure {
             let kind = EventKind::HookFailed { role, reason: reason.clone() };

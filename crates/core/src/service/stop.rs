@@ -1,20 +1,13 @@
-//! The way down: the order, the ladder, the kill, what is left, and what follows.
-
-use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
-use core::time::Duration;
+//! The way down: the order, the deadlines, what is left, and what follows. The ladder itself is in `ladder`.
 
 use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitClass};
-use crate::id::RunId;
 use crate::service::health::{GRACE, slept_over};
 use crate::service::restart::{self, Spell, Verdict};
-use crate::service::{Cause, Ending, GaveUp, HookEnd, KILL_AGAIN, MainRun, Origin, Phase, Stage};
-use crate::spec::{Kind, Policy, StopAction, StopStep, To};
-use crate::supervisor::{DeadlineReason, StepOutcome, StepRecord, Supervisor};
+use crate::service::{Asked, Cause, Ending, GaveUp, HookEnd, KILL_AGAIN, MainRun, Origin, Phase, Stage};
+use crate::spec::{Kind, Policy};
+use crate::supervisor::{DeadlineReason, Supervisor};
 use crate::time::Now;
-use crate::words;
 
 impl Supervisor {
     /// Begins to end what runs of an instance, or gives what ends already another cause. Where nothing runs, nothing is
@@ -114,6 +107,9 @@ impl Supervisor {
                 }
             }
             Stage::PreStop if !hook_runs => self.take_step(i, 0, now),
+            Stage::Step { index, asked: Asked::Owed, .. } if !hook_runs => {
+                self.start_stop_command(i, index, now);
+            }
             Stage::PreStop
             | Stage::AwaitSpawn
             | Stage::Step { .. }
@@ -126,110 +122,6 @@ impl Supervisor {
     fn dependents_are_stopping(&self, i: usize) -> bool {
         let group = &self.graph.groups[self.services[i].group];
         group.dependents.iter().any(|d| self.graph.groups[*d].counts.stopping > 0)
-    }
-
-    /// Takes step `index` of the ladder, or the first after it that can still reach somebody; the kill comes last.
-    fn take_step(&mut self, i: usize, index: usize, now: Now) {
-        let Phase::Ending(Ending { main: Some(main), .. }) = self.services[i].s.phase else { return };
-        let next = self.spec(i).stop.iter().enumerate().skip(index);
-        let reaches = |step: &StopStep| !(main.exited && step.to == To::Main);
-        let next = next.map(|(at, step)| (at, step.clone())).find(|(_, step)| reaches(step));
-        let (number, action, stage) = match next {
-            Some((at, StopStep { action: StopAction::Signal(signal), to, wait })) => {
-                self.effect(Effect::Signal { run: main.run, signal, to });
-                let stage = Stage::Step { index: at, until: now.mono + wait };
-                (at, format!("{} to {}", words::signal(signal), words::target(to)), stage)
-            }
-            None => {
-                self.effect(Effect::Kill { run: main.run });
-                let stage = Stage::Killed { since: now.mono, again: now.mono + KILL_AGAIN };
-                // A reload that was cut off may have made the ladder shorter under way.
-                (self.spec(i).stop.len().max(index), "kill of the whole tree".into(), stage)
-            }
-        };
-        let step = u32::try_from(number + 1).unwrap_or(u32::MAX);
-        self.step_over(i, StepOutcome::NotEnough, now);
-        self.note_step(i, &action, now);
-        self.tell(now, Some(i), Some(main.run), EventKind::StopStepTaken { step, action });
-        if let Phase::Ending(e) = &mut self.services[i].s.phase {
-            e.stage = stage;
-        }
-        self.touch(i);
-    }
-
-    /// Remembers a step that is being taken.
-    fn note_step(&mut self, i: usize, action: &str, now: Now) {
-        let s = &mut self.services[i].s;
-        if let Phase::Ending(e) = &mut s.phase {
-            e.step_at = now.mono;
-        }
-        let record = s.last_stop.get_or_insert_with(Box::default);
-        record.at = now.wall;
-        let (outcome, took) = (StepOutcome::NotEnough, Duration::ZERO);
-        record.steps.push(StepRecord { action: action.into(), outcome, took });
-    }
-
-    /// What became of the step that was being taken, if one was.
-    fn step_over(&mut self, i: usize, outcome: StepOutcome, now: Now) {
-        let s = &mut self.services[i].s;
-        let Phase::Ending(Ending { stage: Stage::Step { .. } | Stage::Killed { .. }, step_at, .. }) =
-            &s.phase
-        else {
-            return;
-        };
-        let (took, record) = (now.mono.since(*step_at), s.last_stop.as_mut());
-        let Some(record) = record else { return };
-        record.at = now.wall;
-        if let Some(step) = record.steps.last_mut()
-            && step.outcome == StepOutcome::NotEnough
-        {
-            (step.outcome, step.took) = (outcome, took);
-        }
-    }
-
-    /// Nothing of the tree is left.
-    pub(crate) fn step_worked(&mut self, i: usize, now: Now) {
-        // What ended by itself and only left something behind was led down no ladder.
-        if matches!(&self.services[i].s.phase, Phase::Ending(Ending { cause: Cause::Exit(_), .. })) {
-            return;
-        }
-        self.step_over(i, StepOutcome::Worked, now);
-    }
-
-    /// A step reached nobody: waiting would be for nothing.
-    pub(crate) fn on_signal_failed(&mut self, now: Now, run: RunId, signal: i32, reason: String) {
-        let Some(i) = self.runs.get(&run).copied() else { return };
-        let Phase::Ending(Ending { main: Some(main), stage: Stage::Step { index, .. }, .. }) =
-            &self.services[i].s.phase
-        else {
-            return;
-        };
-        let (index, of_main) = (*index, main.run == run);
-        let present = self.spec(i).stop.get(index).map(|step| &step.action);
-        if !of_main || present != Some(&StopAction::Signal(signal)) {
-            return;
-        }
-        self.step_over(i, StepOutcome::Failed(reason.clone()), now);
-        let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        self.tell(now, Some(i), Some(run), EventKind::StopStepFailed { step, reason });
-        self.take_step(i, index + 1, now);
-    }
-
-    /// The main process is gone and has left others behind, whom a signal to it alone has not reached: a shell's child, a
-    /// pool of workers. They hear the same signal within the same step, so that they need not wait for the kill.
-    pub(crate) fn ask_the_rest(&mut self, i: usize, run: RunId, index: usize, now: Now) {
-        let Some(StopStep { action: StopAction::Signal(signal), to, .. }) =
-            self.spec(i).stop.get(index).cloned()
-        else {
-            return;
-        };
-        if to == To::Tree {
-            return;
-        }
-        self.effect(Effect::Signal { run, signal, to: To::Tree });
-        let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        let action = format!("{} to what the main process left behind", words::signal(signal));
-        self.tell(now, Some(i), Some(run), EventKind::StopStepTaken { step, action });
     }
 
     /// A step's time is over, or that of a program which said that it is stopping.
@@ -250,7 +142,7 @@ impl Supervisor {
                 Stage::PreStop | Stage::Step { .. } => {
                     let last = self.spec(i).stop.len();
                     self.cancel_hook(i, HookEnd::Cancelled, now);
-                    self.take_step(i, last, now);
+                    self.next_step(i, last, now);
                 }
                 Stage::AwaitSpawn
                 | Stage::AfterDependents
@@ -260,7 +152,7 @@ impl Supervisor {
             },
             Phase::Ending(Ending { stage: Stage::Step { index, .. }, .. }) => {
                 let next = *index + 1;
-                self.take_step(i, next, now);
+                self.next_step(i, next, now);
             }
             Phase::Ending(_)
             | Phase::Stopped
@@ -280,11 +172,12 @@ impl Supervisor {
             && hook.until <= now.mono
         {
             let (run, until) = (hook.run, hook.until);
+            let end = if hook.role == Role::Stop { HookEnd::Cancelled } else { HookEnd::Timeout };
             if why == DeadlineReason::KillAgain {
                 let waited = now.mono.since(until) + KILL_AGAIN;
                 self.tell(now, Some(i), Some(run), EventKind::StopStuck { waited });
             }
-            self.cancel_hook(i, HookEnd::Timeout, now);
+            self.cancel_hook(i, end, now);
             // A hook that cannot be killed must not keep its service from being stopped.
             if why == DeadlineReason::KillAgain
                 && let Phase::Ending(Ending { stage: Stage::AfterDependents | Stage::PreStop, .. }) =

@@ -22,7 +22,10 @@ pub const KINDS: [(&str, &str); 23] = [
     ("crash_looped", "too many restarts"),
     ("gave_up", "no further attempt by itself"),
     ("stop_step_taken", "a step of the stop ladder was taken"),
-    ("stop_step_failed", "it reached nobody (`reason`); the next one follows at once"),
+    (
+        "stop_step_failed",
+        "it reached nobody, was refused or was not over in time (`reason`); the next one follows at once",
+    ),
     ("leftovers_killed", "what a service left behind is being ended"),
     ("stop_stuck", "a tree does not die; the kill is repeated"),
     ("hook_failed", "a hook failed: `role`"),
@@ -197,7 +200,7 @@ fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
     match kind {
         EventKind::StateChanged { to, reason, .. } => state_changed(&who, *to, reason),
         EventKind::Started { pid, role: Role::Main } => format!("{who} started, pid {pid}"),
-        EventKind::Started { pid, role: r } => format!("{who}: {} hook started, pid {pid}", role(*r)),
+        EventKind::Started { pid, role: r } => format!("{who}: {} started, pid {pid}", beside(*r)),
         EventKind::SpawnFailed(error, r) => spawn_failed(&who, error, *r),
         EventKind::Exited { status, class, role, ran_for, was_ready, expected } => {
             exited(&who, *status, *class, *role, *ran_for, Phase::of(*was_ready, *expected))
@@ -219,7 +222,7 @@ fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
         EventKind::GaveUp { reason } => with_reason(format!("{who} gave up"), reason),
         EventKind::StopStepTaken { step, action } => format!("{who}: stop step {step}: {action}"),
         EventKind::StopStepFailed { step, reason } => {
-            with_reason(format!("{who}: stop step {step} reached nobody"), reason)
+            with_reason(format!("{who}: stop step {step} failed"), reason)
         }
         EventKind::LeftoversKilled => format!("{who}: the processes that it left behind are being ended"),
         EventKind::StopStuck { waited } => {
@@ -269,11 +272,19 @@ fn state_changed(who: &str, to: State, reason: &str) -> String {
     with_reason(head, reason)
 }
 
+/// What runs beside the main program: `pre_stop hook`, `stop command`.
+fn beside(r: Role) -> String {
+    match r {
+        Role::Main | Role::Stop => format!("{} command", role(r)),
+        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop => format!("{} hook", role(r)),
+    }
+}
+
 fn spawn_failed(who: &str, error: &SpawnError, r: Role) -> String {
     match r {
         Role::Main => format!("{who} could not be started: {}", error.text),
-        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop => {
-            format!("{who}: {} hook could not be started: {}", role(r), error.text)
+        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop | Role::Stop => {
+            format!("{who}: {} could not be started: {}", beside(r), error.text)
         }
     }
 }
@@ -306,8 +317,8 @@ fn exited(
 ) -> String {
     let mut line = match r {
         Role::Main => format!("{who} exited: {} after {}", exit_text(&status), Human(ran_for)),
-        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop => {
-            format!("{who}: {} hook exited: {} after {}", role(r), exit_text(&status), Human(ran_for))
+        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop | Role::Stop => {
+            format!("{who}: {} exited: {} after {}", beside(r), exit_text(&status), Human(ran_for))
         }
     };
     match (r, phase, class) {
@@ -317,13 +328,13 @@ fn exited(
         }
         (Role::Main, Phase::BeforeReady, ExitClass::Success)
         | (Role::Main, Phase::Ready, _)
-        | (Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop, _, _) => {}
+        | (Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop | Role::Stop, _, _) => {}
     }
     match (r, class) {
         (Role::Main, ExitClass::ConfigError) => line.push_str("; it means a configuration error"),
         (Role::Main, ExitClass::Fatal) => line.push_str("; it means that no retry helps"),
         (Role::Main, ExitClass::Success | ExitClass::Retry)
-        | (Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop, _) => {}
+        | (Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop | Role::Stop, _) => {}
     }
     line
 }

@@ -5,6 +5,8 @@ use keepwell_core::event::{ExitStatus, Level, SpawnError, SpawnErrorKind};
 use keepwell_core::spec::To;
 use keepwell_core::{Effect, Input, Now, Outcome, ProbeId, Role, RunId, ServiceId, Wall};
 
+use keepwell_os::SpawnRequest;
+
 use super::{Engine, ExecProbe, LiveRun, describe, spawn};
 use crate::probe::Since;
 
@@ -23,6 +25,7 @@ fn number(role: Role) -> u8 {
         Role::PostStart => 2,
         Role::PreStop => 3,
         Role::PostStop => 4,
+        Role::Stop => 6,
     }
 }
 
@@ -34,6 +37,7 @@ pub(super) fn role(number: u8) -> Option<Role> {
         2 => Some(Role::PostStart),
         3 => Some(Role::PreStop),
         4 => Some(Role::PostStop),
+        6 => Some(Role::Stop),
         _ => None,
     }
 }
@@ -42,7 +46,18 @@ impl Engine {
     pub(super) fn act(&mut self, now: Now, effect: Effect) {
         match effect {
             Effect::Commit(record) => self.records.push(record),
-            Effect::Spawn { run, service, role } => self.spawn(now, run, service, role),
+            Effect::Spawn { run, service, role } => {
+                let prepared = self.prepare(&service, role, run);
+                self.spawn(now, run, service, role, prepared);
+            }
+            Effect::RunToStop { run, service, id } => {
+                let prepared = self.prepare_stop(&service, id, run);
+                self.spawn(now, run, service, Role::Stop, prepared);
+            }
+            Effect::AskToStop { run, service, step, id, timeout } => match self.stop_request(&service, id) {
+                Ok(request) => self.prober.ask_to_stop(run, step, request, timeout),
+                Err(why) => self.findings.push(Input::AskedToStop { run, step, outcome: Err(why) }),
+            },
             Effect::Signal { run, signal, to } => self.signal(run, signal, to),
             Effect::Kill { run } => self.link.send(&Request::Kill(run.0), &[]),
             Effect::Freeze { run } => self.freeze(run, true),
@@ -62,8 +77,14 @@ impl Engine {
         }
     }
 
-    fn spawn(&mut self, now: Now, run: RunId, service: ServiceId, role: Role) {
-        let prepared = self.prepare(&service, role, run);
+    fn spawn(
+        &mut self,
+        now: Now,
+        run: RunId,
+        service: ServiceId,
+        role: Role,
+        prepared: Result<(u32, SpawnRequest), SpawnError>,
+    ) {
         match prepared {
             Ok((slot, request)) => {
                 let spawn = Spawn { run: run.0, slot, role: number(role), request };

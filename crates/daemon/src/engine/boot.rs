@@ -268,6 +268,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         inbox,
         handle,
         supervisor,
+        retired: BTreeMap::new(),
         context,
         options,
         accepted,

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use keepwell_anchor::link::Link;
 use keepwell_anchor::protocol::{Finish, Put, Report, Request};
-use keepwell_config::{Config, Context};
+use keepwell_config::{Config, Context, ServiceConfig};
 use keepwell_core::event::{EventKind, Level};
 use keepwell_core::supervisor::Snapshot;
 use keepwell_core::{Event, Input, Mono, Now, ProbeId, Role, RunId, ServiceId, Supervisor};
@@ -86,6 +86,8 @@ pub struct Engine {
     supervisor: Supervisor,
     /// Without its `specs`: the supervisor has them.
     config: Config,
+    /// The settings of what runs, where a reload has taken them out of force before it was ended.
+    retired: BTreeMap<ServiceId, Arc<ServiceConfig>>,
     context: Context,
     options: Options,
     /// When the configuration in force was accepted, for `info`.
@@ -352,6 +354,7 @@ impl Engine {
             Snapshot::Service(id, s) => put(service_key(&id), &s),
             Snapshot::Removed(id) => {
                 self.close_slot(&id);
+                self.retired.remove(&id);
                 Request::Delete(service_key(&id))
             }
         };

@@ -4,7 +4,8 @@
 use std::thread;
 
 use keepwell_config::{Change, Config, Context, Diagnostics, Source};
-use keepwell_core::event::EventKind;
+use keepwell_core::event::{EventKind, State};
+use keepwell_core::supervisor::ReloadAction;
 use keepwell_core::{By, Now, ServiceId};
 use keepwell_sdk::wire;
 
@@ -78,12 +79,29 @@ impl Engine {
         }
         self.keep_sources(&loaded.sources, now);
         tracing::info!(by = by.0, "a new configuration is taken on");
+        self.retire(now, &loaded.config);
         let plan = self.supervisor.reload(now, std::mem::take(&mut loaded.config.specs));
         let old = std::mem::replace(&mut self.config, loaded.config);
         self.apply_limits(&old);
         self.apply_live_settings();
         let answer = convert::reload_with(&plan, |id| why(&changes, id), after_seq);
         drop(reply.send(Ok(answer)));
+    }
+
+    /// Keeps the settings of what the new configuration ends, and of what is being ended: its hooks and the steps of its
+    /// stop are those that it was started with.
+    fn retire(&mut self, now: Now, new: &Config) {
+        let plan = self.supervisor.plan_reload(&new.specs);
+        let ends = |action: &ReloadAction| matches!(action, ReloadAction::Restart | ReloadAction::Remove);
+        let ending = self.supervisor.status(now).into_iter().filter(|s| s.state == State::Stopping);
+        let planned = plan.changes.into_iter().filter(|(_, action)| ends(action));
+        for id in planned.map(|(id, _)| id).chain(ending.map(|s| s.id)) {
+            if let Some(old) = self.config.services.get(&id.name)
+                && new.services.get(&id.name) != Some(old)
+            {
+                self.retired.entry(id).or_insert_with(|| old.clone());
+            }
+        }
     }
 
     /// Limits of control groups take effect on what runs; the rest with the restart that they cause.

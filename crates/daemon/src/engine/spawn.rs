@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keepwell_anchor::protocol::{OpenSlot, Request};
-use keepwell_config::{Account, Bound, ResolvedLog, ResolvedReady, ResolvedService};
+use keepwell_config::{
+    Account, Bound, ResolvedLog, ResolvedReady, ResolvedService, ResolvedStop, ServiceConfig,
+};
 use keepwell_core::event::{Level, SpawnError, SpawnErrorKind};
 use keepwell_core::{Role, RunId, ServiceId};
 use keepwell_os::tree::{self, TreeDir};
@@ -14,7 +16,7 @@ use keepwell_os::{
 
 use super::Engine;
 use crate::log::LogSpec;
-use crate::probe::{Check, Get, Since};
+use crate::probe::{Check, Get, Since, StopRequest};
 
 /// What the anchor holds for a slot while there is no daemon, in bytes: a few screens of last words.
 const DRAIN_LIMIT: u32 = 256 * 1024;
@@ -65,11 +67,20 @@ impl Engine {
     }
 
     pub(super) fn resolve(&self, id: &ServiceId) -> Result<ResolvedService, SpawnError> {
-        let service = self
-            .config
-            .services
-            .get(&id.name)
-            .ok_or_else(|| permanent(format!("{id} is no longer in the configuration")))?;
+        self.resolve_of(id, self.config.services.get(&id.name))
+    }
+
+    /// What runs is ended by the settings that it was started with. A reborn daemon has only those in force.
+    fn resolve_end(&self, id: &ServiceId) -> Result<ResolvedService, SpawnError> {
+        self.resolve_of(id, self.retired.get(id).or_else(|| self.config.services.get(&id.name)))
+    }
+
+    fn resolve_of(
+        &self,
+        id: &ServiceId,
+        service: Option<&Arc<ServiceConfig>>,
+    ) -> Result<ResolvedService, SpawnError> {
+        let service = service.ok_or_else(|| permanent(format!("{id} is no longer in the configuration")))?;
         service.resolve(id.instance, &self.context).map_err(|d| {
             // Whoever reads it knows which service it is about.
             let about = format!("services.{}: ", id.name);
@@ -84,7 +95,13 @@ impl Engine {
         role: Role,
         run: RunId,
     ) -> Result<(u32, SpawnRequest), SpawnError> {
-        let mut resolved = self.resolve(id)?;
+        let mut resolved = match role {
+            Role::PreStop | Role::PostStop | Role::Stop => self.resolve_end(id)?,
+            Role::Main | Role::PreStart | Role::PostStart => {
+                self.retired.remove(id);
+                self.resolve(id)?
+            }
+        };
         let hooks = std::mem::take(&mut resolved.hooks);
         if role != Role::Main {
             resolved.line = None;
@@ -95,6 +112,8 @@ impl Engine {
             Role::PostStart => hooks.post_start,
             Role::PreStop => hooks.pre_stop,
             Role::PostStop => hooks.post_stop,
+            // `prepare_stop` knows which.
+            Role::Stop => None,
         };
         let argv = argv.ok_or_else(|| permanent("the hook is no longer in the configuration"))?;
         let slot = self.open_slot(id, &resolved.log)?;
@@ -104,6 +123,35 @@ impl Engine {
             self.before_main(id, slot, run, uid, &resolved.ready);
         }
         Ok((slot, request))
+    }
+
+    /// The command of a step of the stop ladder.
+    pub(super) fn prepare_stop(
+        &mut self,
+        id: &ServiceId,
+        ask: u64,
+        run: RunId,
+    ) -> Result<(u32, SpawnRequest), SpawnError> {
+        let mut resolved = self.resolve_end(id)?;
+        let Some(ResolvedStop::Command(argv)) = resolved.stop.remove(&ask) else {
+            return Err(permanent("the command is no longer in the configuration"));
+        };
+        resolved.line = None;
+        let slot = self.open_slot(id, &resolved.log)?;
+        Ok((slot, self.request(id, &mut resolved, argv, run.0)?))
+    }
+
+    /// The request of a step of the stop ladder; an error in words.
+    pub(super) fn stop_request(&self, id: &ServiceId, ask: u64) -> Result<StopRequest, String> {
+        let mut resolved = self.resolve_end(id).map_err(|e| e.text)?;
+        match resolved.stop.remove(&ask) {
+            // What is wrong with an address would be told with all of it.
+            Some(ResolvedStop::Http(method, target)) => StopRequest::new(method.as_str(), &target.url)
+                .map_err(|_| format!("{} cannot be asked by HTTP", target.authority)),
+            Some(ResolvedStop::Command(_)) | None => {
+                Err("the request is no longer in the configuration".to_owned())
+            }
+        }
     }
 
     pub(super) fn prepare_probe(

@@ -1,4 +1,4 @@
-//! One GET.
+//! One request: the GET of a check, or what asks a program to stop.
 
 use std::error::Error as _;
 use std::io;
@@ -8,9 +8,12 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::address::Address;
@@ -85,17 +88,36 @@ impl HttpCheck {
     pub(super) async fn attempt(&self, limit: Limit) -> Result<(), Failure> {
         let name = self.address.shown();
         let stream = self.address.connect(limit).await?;
+        self.talk(stream, &Method::GET, limit, &name, async |answer| {
+            self.judge(answer.map_err(|e| failure(&e, &name))?, limit, &name).await
+        })
+        .await
+    }
+
+    /// Sends the request and hands what comes back to `wanted`, while the connection is driven.
+    async fn talk<T>(
+        &self,
+        stream: TcpStream,
+        method: &Method,
+        limit: Limit,
+        name: &str,
+        wanted: impl AsyncFnOnce(hyper::Result<Response<Incoming>>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD);
         let (mut sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|e| failure(&e, &name))?;
+            builder.handshake(TokioIo::new(stream)).await.map_err(|e| failure(&e, name))?;
         let mut request = Request::new(Empty::<Bytes>::new());
-        *request.method_mut() = Method::GET;
+        *request.method_mut() = method.clone();
         *request.uri_mut() = self.path.clone();
         *request.headers_mut() = self.headers.clone();
+        if *method != Method::GET {
+            // Servers refuse what may have a body and does not say how long it is (RFC 9110, 8.6).
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         driven(connection, async {
             let answer = limit.run(|| format!("no answer from {name}"), sender.send_request(request)).await?;
-            self.judge(answer.map_err(|e| failure(&e, &name))?, limit, &name).await
+            wanted(answer).await
         })
         .await
     }
@@ -120,6 +142,64 @@ impl HttpCheck {
         let _ = timeout_at(give_up, discard(answer)).await;
         if passes { Ok(()) } else { Err(Failure::Service(format!("answered {}", words(status)))) }
     }
+}
+
+/// Asks a program to stop.
+#[derive(Debug)]
+pub struct StopRequest {
+    to: HttpCheck,
+    method: Method,
+}
+
+/// Statuses that say that it will.
+const ACCEPTS: StatusRange = 200..=299;
+
+impl StopRequest {
+    /// `url` as for a check.
+    ///
+    /// # Errors
+    /// When the URL or the method is none, in words that name all of it.
+    pub fn new(method: &str, url: &str) -> Result<Self, String> {
+        let to = HttpCheck::new(Get { url: url.to_owned(), statuses: vec![ACCEPTS], ..Get::default() })?;
+        let method = method.parse().map_err(|_| format!("`{method}` is no method"))?;
+        Ok(StopRequest { to, method })
+    }
+
+    /// Sends it. A connection that ends without an answer is none of a failure: a program that does as it is told may be
+    /// gone before it says so.
+    ///
+    /// # Errors
+    /// Why it was not asked, or refused, in words.
+    pub async fn send(&self, timeout: Duration) -> Result<(), String> {
+        // The caller's clock is the one that counts.
+        let limit = Limit { at: Instant::now() + 2 * timeout, whole: timeout };
+        let name = self.to.address.shown();
+        let sent = async {
+            let stream = self.to.address.connect(limit).await?;
+            self.to
+                .talk(stream, &self.method, limit, &name, async |answer| match answer {
+                    Ok(answer) => self.to.judge(answer, limit, &name).await,
+                    Err(e) if is_gone(&e) => Ok(()),
+                    Err(e) => Err(failure(&e, &name)),
+                })
+                .await
+        };
+        sent.await.map_err(|failure| match failure {
+            Failure::Service(why) | Failure::Ours(why) => why,
+        })
+    }
+}
+
+/// The other end is no longer there.
+fn is_gone(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|e| e.downcast_ref::<io::Error>());
+    let reset = |e: &io::Error| {
+        matches!(
+            e.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+        )
+    };
+    error.is_incomplete_message() || error.is_closed() || error.is_canceled() || io.is_some_and(reset)
 }
 
 /// Waits for `wanted`, which makes progress only as long as somebody drives the connection.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keepwell_core::time::Human;
-use keepwell_core::{Input, Outcome, ProbeId, Wall};
+use keepwell_core::{Input, Outcome, ProbeId, RunId, Wall};
 use keepwell_os::files;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -26,7 +26,7 @@ use address::Address;
 use gate::Gate;
 use http::HttpCheck;
 
-pub use http::{Get, StatusRange};
+pub use http::{Get, StatusRange, StopRequest};
 
 /// One thing to try, understood and ready.
 #[derive(Debug)]
@@ -220,6 +220,17 @@ impl Prober {
             under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&probe);
         });
         entered.insert(probe, task.abort_handle());
+    }
+
+    /// Sends the request of a step of the stop ladder. `Input::AskedToStop` follows, unless no answer comes within `timeout`:
+    /// then the core's own clock says that the step is over.
+    pub fn ask_to_stop(&self, run: RunId, step: u32, request: StopRequest, timeout: Duration) {
+        let engine = self.engine.clone();
+        self.runtime.spawn(async move {
+            if let Ok(outcome) = tokio::time::timeout(timeout, request.send(timeout)).await {
+                engine.deliver(Message::Input(Input::AskedToStop { run, step, outcome })).await;
+            }
+        });
     }
 
     /// Ends an attempt whose answer nobody waits for any more. One that is over already is left alone.

@@ -28,7 +28,8 @@ print-args [TEXT…]        one line an argument, `[TEXT]`, and the working fold
 print-processors          those that this process and one that it starts may run on, as bits, then wait
 print-env                 the environment, sorted, then wait
 encodings                 a line in UTF-8, one in code page 850, one in UTF-16; then wait
-http PORT                 answer GET /; /ready is 503 until --gate FILE is there
+http PORT                 answer GET /; /ready is 503 until --gate FILE is there; tell what else is asked: POST /quit: exit with 7,
+                          /drop: the same without an answer, /no: 500, /hang: never answer
 exists FILE               exit with 0 if it is there, else 1
 late-line FILE TEXT       say `starting`, and TEXT when FILE is there; then wait
 kill PID                  TerminateProcess
@@ -255,14 +256,33 @@ fn http(args: &mut Args) {
         }
     };
     out(format!("listening on {port}\n").as_bytes());
+    let mut silent = Vec::new();
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
         let _ = stream.set_read_timeout(Some(ms(1000)));
         let mut head = [0; 4096];
         let n = stream.read(&mut head).unwrap_or(0);
-        let early = head[..n].starts_with(b"GET /ready") && !args.gate_is_open();
-        let status = if early { "503 Service Unavailable" } else { "200 OK" };
+        let head = String::from_utf8_lossy(&head[..n]);
+        let line = head.split(" HTTP/").next().unwrap_or_default().to_owned();
+        let path = line.split(['?', ' ']).nth(1).unwrap_or_default();
+        if !line.is_empty() && !line.starts_with("GET ") {
+            out(format!("{line}\n").as_bytes());
+        }
+        let status = match path {
+            "/ready" if !args.gate_is_open() => "503 Service Unavailable",
+            "/no" => "500 Internal Server Error",
+            "/hang" => {
+                silent.push(stream);
+                continue;
+            }
+            "/drop" => exit(7),
+            _ => "200 OK",
+        };
         let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n");
+        if line.starts_with("POST /quit") {
+            drop(stream);
+            exit(7);
+        }
     }
 }
 
