@@ -3,6 +3,7 @@
 
 pub mod deed;
 pub mod host;
+pub mod leaks;
 pub mod ledger;
 pub mod plant;
 pub mod prng;

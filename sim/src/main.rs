@@ -1,17 +1,20 @@
-//! `keepwell-sim --seeds 20000 [--from N]` runs many cases, `--seed N --trace` shows one.
+//! `keepwell-sim --seeds 20000 [--from N]` runs many cases, `--seed N --trace` shows one; `--leaks 1000 [--from N]` scores
+//! the prediction of leaks on so many series of each kind.
 
 use std::process::ExitCode;
 
+use keepwell_sim::leaks;
 use keepwell_sim::plant::Plant;
 use keepwell_sim::random;
 
 fn main() -> ExitCode {
-    let (mut seeds, mut from, mut trace) = (1_000_u64, 0_u64, false);
+    let (mut seeds, mut from, mut trace, mut series) = (1_000_u64, 0_u64, false, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|n| n.parse().ok());
         let known = match arg.as_str() {
             "--seeds" => number().map(|n| seeds = n),
+            "--leaks" => number().map(|n| series = Some(n)),
             "--from" => number().map(|n| from = n),
             "--seed" => number().map(|n| (from, seeds) = (n, 1)),
             "--trace" => {
@@ -21,9 +24,15 @@ fn main() -> ExitCode {
             _ => None,
         };
         if known.is_none() {
-            eprintln!("usage: keepwell-sim [--seeds N] [--from N] | --seed N [--trace]");
+            eprintln!(
+                "usage: keepwell-sim [--seeds N] [--from N] | --seed N [--trace] | --leaks N [--from N]"
+            );
             return ExitCode::from(2);
         }
+    }
+    if let Some(count) = series {
+        print!("{}", leaks::table(&leaks::run(count, from)));
+        return ExitCode::SUCCESS;
     }
     // What panics is told as a broken invariant below.
     std::panic::set_hook(Box::new(|_| {}));

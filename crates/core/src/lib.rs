@@ -14,6 +14,7 @@ pub mod command;
 pub mod effect;
 pub mod event;
 mod explain;
+pub mod foresee;
 mod graph;
 pub mod id;
 mod invariants;
