@@ -251,6 +251,8 @@ pub(crate) fn shown(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use keepwell_config::System;
+
     use super::*;
     use crate::locate::Scope;
 
@@ -262,29 +264,42 @@ mod tests {
         look_at(&home, &BTreeSet::new())
     }
 
+    /// A program that is there.
+    fn program() -> String {
+        env::current_exe().unwrap().display().to_string()
+    }
+
     #[test]
     fn what_only_the_host_knows_is_looked_up() {
-        let found = findings(
-            "[services.a]\ncommand = \"true\"\nuser = \"no-such-user\"\ngroup = \"no-such-group\"\n[services.b]\ncommand = \"no-such-program\"\n",
-        );
+        let found = findings(&format!(
+            "[services.a]\ncommand = ['{}']\nuser = \"no-such-user\"\ngroup = \"no-such-group\"\n[services.b]\ncommand = \"no-such-program\"\n",
+            program()
+        ));
         let codes: Vec<&str> = found.all.iter().map(|d| d.code).collect();
         assert_eq!(codes, ["unknown-account", "missing-program"]);
-        assert_eq!(
-            found.all[0].message,
-            "services.a: there is no user `no-such-user` on this host, and there is no group `no-such-group` on this host"
-        );
+        let expected = match keepwell_os::SYSTEM {
+            System::Unix => {
+                "there is no user `no-such-user` on this host, and there is no group `no-such-group` on this host"
+            }
+            System::Windows => {
+                "there is no account `no-such-user`, and a program has no group of its own on Windows; leave `group` out"
+            }
+        };
+        assert_eq!(found.all[0].message, format!("services.a: {expected}"));
         assert_eq!((found.all[0].line, found.all[1].line), (3, 6));
         assert_eq!((found.services, found.errors()), (2, 2));
     }
 
     #[test]
     fn a_folder_to_run_in_has_to_be_one() {
-        let found = findings(
-            "[services.a]\ncommand = \"true\"\ncwd = \"none\"\n[services.b]\ncommand = \"true\"\ncwd = \"keepwell.toml\"\n",
-        );
+        let text = |name: &str, cwd: &str| {
+            format!("[services.{name}]\ncommand = ['{}']\ncwd = '{cwd}'\n", program())
+        };
+        let found = findings(&(text("a", "none") + &text("b", "keepwell.toml")));
         let labels: Vec<&str> = found.all.iter().filter_map(|d| d.label.as_deref()).collect();
-        assert!(labels[0].ends_with("/none: there is no such folder"), "{labels:?}");
-        assert!(labels[1].ends_with("/keepwell.toml: it is not a folder"), "{labels:?}");
+        let end = |name: &str| format!("{}{name}", std::path::MAIN_SEPARATOR);
+        assert!(labels[0].ends_with(&end("none: there is no such folder")), "{labels:?}");
+        assert!(labels[1].ends_with(&end("keepwell.toml: it is not a folder")), "{labels:?}");
     }
 
     #[test]
@@ -298,13 +313,22 @@ mod tests {
         std::fs::create_dir(dir.path().join("folder")).unwrap();
         assert_eq!(why("folder"), "it is not a file");
         std::fs::write(dir.path().join("text"), "").unwrap();
-        assert_eq!(why("text"), "permission denied: it is not executable (chmod +x)");
+        let expected = match keepwell_os::SYSTEM {
+            System::Unix => "permission denied: it is not executable (chmod +x)",
+            System::Windows => "neither a program nor a batch file",
+        };
+        assert_eq!(why("text"), expected);
         assert_eq!(without(Path::new("/x"), "/x: built for arm"), "built for arm");
     }
 
     #[test]
     fn a_good_one_has_nothing_to_find() {
-        let found = findings("[services.a]\ncommand = \"true\"\nuser = 0\ngroup = 0\n");
+        let own = keepwell_os::identity::user_name(keepwell_os::identity::own_uid());
+        let group = match keepwell_os::SYSTEM {
+            System::Unix => "group = 0\n",
+            System::Windows => "",
+        };
+        let found = findings(&format!("[services.a]\ncommand = ['{}']\nuser = '{own}'\n{group}", program()));
         assert_eq!((found.services, found.errors()), (1, 0), "{:?}", found.all);
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+pub(crate) use keepwell_os::in_words as io_words;
 use keepwell_sdk::exit;
 use keepwell_sdk::wire::Problem;
 
@@ -72,28 +73,9 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// An error of the system without its number: `permission denied`.
-pub(crate) fn io_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
-            first.to_lowercase().chain(letters).collect()
-        }
-        _ => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn system_errors_lose_their_numbers_and_capitals() {
-        assert_eq!(io_words(&io::Error::from_raw_os_error(2)), "no such file or directory");
-        assert_eq!(io_words(&io::Error::other("HTTP is odd")), "HTTP is odd");
-    }
 
     #[test]
     fn a_closed_pipe_is_no_failure() {

@@ -222,6 +222,8 @@ fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use keepwell_os::local::{Access, Endpoint, Listener};
+
     use super::*;
 
     #[test]
@@ -246,11 +248,24 @@ mod tests {
     fn a_second_guardian_is_refused_by_name() {
         let state = tempfile::tempdir().unwrap();
         let _held = Lock::acquire(state.path(), Duration::ZERO).unwrap();
-        // Something listens there, so that nobody waits for a predecessor.
-        let endpoint =
-            keepwell_os::local::Endpoint::bind(&socket_in(state.path()), keepwell_os::local::Access::Owner);
-        let _endpoint = endpoint.unwrap();
+        // Something answers there, so that nobody waits for a predecessor.
+        let (over, ends) = tokio::sync::oneshot::channel::<()>();
+        let endpoint = Endpoint::bind(&socket_in(state.path()), Access::Owner).unwrap();
+        let listening = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = Listener::new(endpoint).unwrap();
+                let hangs_up = async {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        drop(stream);
+                    }
+                };
+                tokio::select! { () = hangs_up => {} _ = ends => {} }
+            });
+        });
         let failure = lock(state.path()).unwrap_err();
+        drop(over);
+        listening.join().unwrap();
         assert_eq!(failure.code, keepwell_sdk::exit::FAILED);
         let pid = std::process::id();
         assert!(failure.text.starts_with(&format!("keepwell (pid {pid}) runs already with")), "{failure}");
@@ -259,7 +274,9 @@ mod tests {
     #[test]
     fn a_state_folder_that_cannot_be_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let failure = state_folder(&file.path().join("state")).unwrap_err();
-        assert!(failure.text.contains("cannot be made: file exists"), "{failure}");
+        let state = file.path().join("state");
+        let why = io_words(&keepwell_os::files::make_passage(&state).unwrap_err());
+        let failure = state_folder(&state).unwrap_err();
+        assert!(failure.text.ends_with(&format!("cannot be made: {why}")), "{failure}");
     }
 }

@@ -316,8 +316,12 @@ mod tests {
         dir
     }
 
-    fn sockets(places: &[Place]) -> Vec<String> {
-        places.iter().map(|p| p.socket.display().to_string()).collect()
+    fn sockets(places: &[Place]) -> Vec<PathBuf> {
+        places.iter().map(|p| p.socket.clone()).collect()
+    }
+
+    fn socket_of(state: impl AsRef<Path>) -> PathBuf {
+        state.as_ref().join("keepwell.sock")
     }
 
     #[test]
@@ -327,9 +331,9 @@ mod tests {
         assert_eq!(
             sockets(&places),
             [
-                dir.path().join(".keepwell/keepwell.sock").display().to_string(),
-                "/home/anna/.local/state/keepwell/keepwell.sock".to_owned(),
-                "/var/lib/keepwell/keepwell.sock".to_owned(),
+                socket_of(dir.path().join(".keepwell")),
+                socket_of("/home/anna/.local/state/keepwell"),
+                socket_of(system_state()),
             ]
         );
         assert!(places.iter().all(|p| !p.chosen));
@@ -340,12 +344,17 @@ mod tests {
         let dir = project();
         let here = at(dir.path());
         let one = |target: Target| sockets(&here.places(&target).unwrap());
-        let own = dir.path().join(".keepwell/keepwell.sock").display().to_string();
+        let other = tempfile::tempdir().unwrap();
+        let (elsewhere, socket) = (other.path().to_owned(), other.path().join("x"));
+        let own = socket_of(dir.path().join(".keepwell"));
         assert_eq!(one(Target { project: true, ..Target::default() }), std::slice::from_ref(&own));
         assert_eq!(one(Target { file: Some(".".into()), ..Target::default() }), [own]);
-        assert_eq!(one(Target { state: Some("/s".into()), ..Target::default() }), ["/s/keepwell.sock"]);
-        assert_eq!(one(Target { socket: Some("/s/x".into()), ..Target::default() }), ["/s/x"]);
-        assert_eq!(one(Target { system: true, ..Target::default() }), ["/var/lib/keepwell/keepwell.sock"]);
+        assert_eq!(
+            one(Target { state: Some(elsewhere.clone()), ..Target::default() }),
+            [socket_of(elsewhere)]
+        );
+        assert_eq!(one(Target { socket: Some(socket.clone()), ..Target::default() }), [socket]);
+        assert_eq!(one(Target { system: true, ..Target::default() }), [socket_of(system_state())]);
     }
 
     #[test]
@@ -353,7 +362,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let here = Surroundings { state_home: Some("/xdg".into()), ..at(dir.path()) };
         let user = Target { user: true, ..Target::default() };
-        assert_eq!(sockets(&here.places(&user).unwrap()), ["/xdg/keepwell/keepwell.sock"]);
+        assert_eq!(sockets(&here.places(&user).unwrap()), [socket_of("/xdg/keepwell")]);
         let homeless = Surroundings { home: None, ..at(dir.path()) };
         assert!(homeless.places(&user).unwrap_err().text.contains("HOME"));
         let all = homeless.places(&Target::default()).unwrap();
@@ -375,7 +384,8 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         let failure =
             at(empty.path()).home(&Target { file: Some("x.toml".into()), ..Target::default() }).unwrap_err();
-        assert!(failure.text.ends_with("x.toml cannot be read: no such file or directory"), "{failure}");
+        let why = crate::failure::io_words(&std::fs::metadata(empty.path().join("x.toml")).unwrap_err());
+        assert!(failure.text.ends_with(&format!("x.toml cannot be read: {why}")), "{failure}");
         assert_eq!(failure.code, 2);
         let failure = at(empty.path()).home(&Target { project: true, ..Target::default() }).unwrap_err();
         assert!(failure.text.starts_with("there is no keepwell.toml in "), "{failure}");

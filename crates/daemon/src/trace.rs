@@ -239,10 +239,10 @@ impl Sink {
             PathBuf::from(name)
         };
         for n in (0..FILES - 1).rev() {
-            let _ = fs::rename(numbered(n), numbered(n + 1));
+            let _ = files::replace(&numbered(n), &numbered(n + 1));
         }
         if fs::metadata(&self.path).is_ok() {
-            let _ = fs::remove_file(&self.path);
+            let _ = files::remove(&self.path);
         }
     }
 }

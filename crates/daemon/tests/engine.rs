@@ -13,10 +13,11 @@ use keepwell_anchor::link::Link;
 use keepwell_anchor::protocol::{
     Exited, Finish, OpenSlot, Put, Report, Request, Run, Spawn, Spawned, StopRequested, Welcome,
 };
+use keepwell_core::spec::{StopAction, To};
 use keepwell_daemon::engine::{self, BootError, Booted, Ended, Parts};
 use keepwell_daemon::options::Options;
 use keepwell_os::ipc::Channel;
-use keepwell_os::{AsHandle, BorrowedHandle, Handle, ProcessStatus};
+use keepwell_os::{AsHandle, BorrowedHandle, Handle, ProcessStatus, SYSTEM};
 use tokio::sync::broadcast;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -204,20 +205,29 @@ fn daemon(channel: Channel) -> JoinHandle<Result<Ended, BootError>> {
     })
 }
 
-const TWO: &str = r#"
-[services.db]
-command = ["true"]
-ready = { delay = "0s" }
-restart = { delay = "0s", limit = "off" }
-[services.web]
-command = ["true"]
-depends_on = ["db"]
-"#;
+/// Of a program that is there.
+fn two() -> String {
+    let program = std::env::current_exe().unwrap();
+    format!(
+        "[services.db]\ncommand = ['{0}']\nready = {{ delay = '0s' }}\n\
+         restart = {{ delay = '0s', limit = 'off' }}\n\
+         [services.web]\ncommand = ['{0}']\ndepends_on = ['db']\n",
+        program.display()
+    )
+}
+
+/// What a stop sends first.
+fn first_signal() -> i32 {
+    match SYSTEM.default_stop(To::Main)[0].action {
+        StopAction::Signal(signal) => signal,
+        StopAction::Http(_) | StopAction::Command(_) => panic!("a default ladder begins with a signal"),
+    }
+}
 
 #[test]
 fn services_start_in_order_restart_and_stop_in_reverse() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path(), TWO);
+    let options = options(dir.path(), &two());
     let (ours, theirs) = Channel::pair().unwrap();
     let engine = daemon(theirs);
     let mut anchor = Anchor::new(ours);
@@ -244,7 +254,7 @@ fn services_start_in_order_restart_and_stop_in_reverse() {
     anchor.stop();
     for expected in [&web, &again] {
         match anchor.request() {
-            Request::Signal(s) => assert_eq!((s.run, s.signal), (expected.run, 15)),
+            Request::Signal(s) => assert_eq!((s.run, s.signal), (expected.run, first_signal())),
             other => panic!("a signal was expected, not {other:?}"),
         }
         anchor.exited(expected, 0);
@@ -256,7 +266,7 @@ fn services_start_in_order_restart_and_stop_in_reverse() {
 #[test]
 fn a_reborn_daemon_goes_on_and_starts_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path(), TWO);
+    let options = options(dir.path(), &two());
     let (ours, theirs) = Channel::pair().unwrap();
     let _first = daemon(theirs);
     let mut anchor = Anchor::new(ours);
@@ -277,7 +287,7 @@ fn a_reborn_daemon_goes_on_and_starts_nothing_twice() {
     anchor.welcome(&options, &[live], &[missed]);
     anchor.stop();
     match anchor.request() {
-        Request::Signal(s) => assert_eq!((s.run, s.signal), (db.run, 15)),
+        Request::Signal(s) => assert_eq!((s.run, s.signal), (db.run, first_signal())),
         other => panic!(
             "only db is left to be stopped, not {other:?}; {}",
             fs::read_to_string(options.state_dir.join("keepwell.log")).unwrap_or_default()
@@ -311,7 +321,7 @@ fn a_wrong_configuration_ends_the_anchor_with_its_text() {
 #[test]
 fn the_engine_ends_when_the_anchor_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path(), TWO);
+    let options = options(dir.path(), &two());
     let (ours, theirs) = Channel::pair().unwrap();
     let engine = daemon(theirs);
     let mut anchor = Anchor::new(ours);

@@ -6,8 +6,10 @@ pub mod fake;
 pub mod host;
 mod step;
 pub mod types;
+mod words;
 
 pub use types::*;
+pub use words::in_words;
 
 #[cfg(target_os = "linux")]
 #[path = "linux/mod.rs"]

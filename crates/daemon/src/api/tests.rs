@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
@@ -193,7 +193,7 @@ fn client_of(path: std::path::PathBuf) -> Client {
 }
 
 fn root() -> Peer {
-    Peer::default()
+    Peer::owner()
 }
 
 fn get(target: &str) -> String {
@@ -234,7 +234,7 @@ async fn questions_and_commands_reach_the_engine_and_come_back() {
     let stop =
         wire::CommandRequest { verb: "stop".into(), services: vec!["web".into()], ..Default::default() };
     let reply = client.command(&stop).await.unwrap();
-    let me = keepwell_os::identity::user_name(world_uid(&world).await);
+    let me = local::connect(&world.socket()).await.unwrap().peer().unwrap().user_name();
     let want = format!("Stop {{ services: [\"web\"], with_dependents: false }} by {me}");
     assert_eq!((reply.notes, reply.after_seq), (vec![want], 3));
     let restart = wire::CommandRequest { verb: "restart".into(), ..stop };
@@ -242,11 +242,6 @@ async fn questions_and_commands_reach_the_engine_and_come_back() {
     assert_eq!(client.reload(true).await.unwrap().untouched, 1);
     assert_eq!(client.log_level("info").await.unwrap(), "info");
     assert_eq!(refused(client.log_level("loud").await).code, "invalid");
-}
-
-/// This process's own user, as the socket tells it.
-async fn world_uid(world: &World) -> u32 {
-    local::connect(&world.socket()).await.unwrap().peer().unwrap().uid
 }
 
 #[tokio::test]
@@ -309,27 +304,35 @@ async fn wrong_requests_are_told_what_would_be_right() {
 }
 
 #[tokio::test]
-async fn rights_are_those_of_the_peer() {
+async fn a_stranger_may_nothing() {
     let world = World::new();
-    let stranger = || Peer { pid: 1, uid: 54_321, gid: 54_321, groups: vec![] };
-    let member = || Peer { gid: 0, ..stranger() };
-    let look = get("/v1/info");
-    let act = post("/v1/command", "{\"verb\": \"shutdown\"}");
-    assert_eq!(world.raw(stranger(), &look).await.0, 403);
-    assert_eq!(world.raw(member(), &look).await.0, 403);
+    let (look, act) = (get("/v1/info"), post("/v1/command", "{\"verb\": \"shutdown\"}"));
+    // A route that is not there tells a stranger no more than one that is.
+    for request in [&look, &act, &get("/v1/nothing")] {
+        assert_eq!(world.raw(Peer::stranger(), request).await.0, 403);
+    }
+    assert_eq!(world.raw(root(), &look).await.0, 200);
     assert_eq!(world.raw(root(), &act).await.0, 200);
-    world.state.access.set(&[], &["root"]);
-    assert_eq!(world.raw(member(), &look).await.0, 200);
-    assert_eq!(world.raw(stranger(), &look).await.0, 403);
-    let (status, body) = world.raw(member(), &act).await;
+    world.state.access.set(&[], &["no such group"]);
+    assert_eq!(world.raw(Peer::stranger(), &look).await.0, 403);
+}
+
+#[tokio::test]
+async fn members_of_a_group_may_what_it_may() {
+    let Some((group, member)) = Peer::member() else { return };
+    let world = World::new();
+    let (look, act) = (get("/v1/info"), post("/v1/command", "{\"verb\": \"shutdown\"}"));
+    assert_eq!(world.raw(member.clone(), &look).await.0, 403);
+    world.state.access.set(&[], &[group]);
+    assert_eq!(world.raw(member.clone(), &look).await.0, 200);
+    assert_eq!(world.raw(Peer::stranger(), &look).await.0, 403);
+    let (status, body) = world.raw(member.clone(), &act).await;
     assert_eq!(status, 403);
     assert!(body.contains("may not control"), "{body}");
-    // A route that is not there tells a stranger no more than one that is.
-    assert_eq!(world.raw(stranger(), &get("/v1/nothing")).await.0, 403);
-    world.state.access.set(&["root"], &[]);
-    let (status, body) = world.raw(member(), &act).await;
+    world.state.access.set(&[group], &[]);
+    let (status, body) = world.raw(member.clone(), &act).await;
     assert_eq!(status, 200);
-    assert!(body.contains("by 54321"), "{body}");
+    assert!(body.contains(&format!("by {}", member.user_name())), "{body}");
 }
 
 #[tokio::test]
@@ -482,9 +485,10 @@ fn a_follower_outlives_the_daemon() {
     let world = World::new();
     let kept = world.endpoint();
     let told = Arc::new(AtomicBool::new(false));
+    let heard = Arc::new(AtomicU64::new(0));
     let socket = world.socket();
     let following = {
-        let told = Arc::clone(&told);
+        let (told, heard) = (Arc::clone(&told), Arc::clone(&heard));
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -492,6 +496,7 @@ fn a_follower_outlives_the_daemon() {
                 told.store(true, Ordering::SeqCst);
                 for want in 1..=LIVES * EACH {
                     assert_eq!(events.next().await.unwrap().unwrap().seq, want);
+                    heard.store(want, Ordering::SeqCst);
                 }
                 // Then the guardian ends: nobody listens any more, and so does the stream.
                 assert!(events.next().await.unwrap().is_none());
@@ -513,8 +518,10 @@ fn a_follower_outlives_the_daemon() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
-            if life + 1 == LIVES {
-                tokio::time::sleep(Duration::from_millis(300)).await;
+            // The last one goes when all is heard.
+            while life + 1 == LIVES && heard.load(Ordering::SeqCst) < LIVES * EACH {
+                assert!(!following.is_finished());
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
     }

@@ -2,7 +2,7 @@
 
 use keepwell_config::ResolvedService;
 use keepwell_core::event::ExitStatus;
-use keepwell_os::ProcessStatus;
+use keepwell_os::{ProcessStatus, in_words};
 
 /// The core's view of an exit.
 pub(super) fn status(s: ProcessStatus) -> ExitStatus {
@@ -26,8 +26,7 @@ pub(super) fn shell_code(s: &ExitStatus) -> i32 {
 
 /// Why a start failed, with the thing that it failed on where that is known.
 pub(super) fn spawn_step(step: &str, error: i32, about: Option<&ResolvedService>) -> String {
-    let what = std::io::Error::from_raw_os_error(error).to_string();
-    let what = what.split(" (os error").next().unwrap_or_default().to_lowercase();
+    let what = in_words(&std::io::Error::from_raw_os_error(error));
     match (step, about) {
         ("chdir", Some(about)) => format!("cannot enter the folder {}: {what}", about.cwd.display()),
         ("exec", Some(ResolvedService { argv, .. })) if !argv.is_empty() => {
@@ -54,10 +53,8 @@ mod tests {
 
     #[test]
     fn a_failed_step_is_named() {
-        assert_eq!(spawn_step("chdir", 13, None), "chdir failed: permission denied");
-        assert_eq!(
-            spawn_step("clone", 11, None),
-            "no process could be made: resource temporarily unavailable"
-        );
+        let words = in_words(&std::io::Error::from_raw_os_error(5));
+        assert_eq!(spawn_step("chdir", 5, None), format!("chdir failed: {words}"));
+        assert_eq!(spawn_step("clone", 5, None), format!("no process could be made: {words}"));
     }
 }

@@ -12,7 +12,7 @@ use keepwell_core::event::Level;
 use keepwell_core::{Mono, RunId};
 use keepwell_os::pipe::Mover;
 use keepwell_os::wait::{Interest, Waiter, Wake};
-use keepwell_os::{AsHandle, clock, pipe};
+use keepwell_os::{AsHandle, clock, in_words, pipe};
 use tokio::sync::oneshot;
 
 use super::await_line::LineWatch;
@@ -20,7 +20,7 @@ use super::marks::{Marks, Memory};
 use super::shared::{Door, Inbox, SinkShared, SlotShared, lock};
 use super::sink::{Sink, Took};
 use super::tools::{LARGEST_PIPE, Tools};
-use super::{ALL, LogNews, LogSpec, in_words};
+use super::{ALL, LogNews, LogSpec};
 
 /// What one pipe may move before the others have their turn: some 1 ms.
 const TURN: usize = 1 << 20;

@@ -51,9 +51,11 @@ impl Index {
         if !std::mem::take(&mut self.owes) {
             return false;
         }
-        let record = log.state().unindexed.take();
+        let record = log.state().unindexed;
         // The index is a help; a full disk is told by the log itself.
         let _ = record.map(|record| append(&log.path, record));
+        // Only now: a reader finds it here or there at any moment.
+        log.state().unindexed = None;
         true
     }
 

@@ -253,9 +253,3 @@ fn shorten(line: String) -> String {
         None => line,
     }
 }
-
-/// An error as people read it, without the number that the standard library adds.
-fn in_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
-}

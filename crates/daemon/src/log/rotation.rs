@@ -1,8 +1,9 @@
 //! Where a file ends, and what becomes of it then.
 
-use std::fs;
 use std::io;
 use std::path::Path;
+
+use keepwell_os::files;
 
 use super::WINDOW;
 use super::index;
@@ -35,24 +36,24 @@ pub(super) fn shift(shared: &SinkShared, keep: u32) -> io::Result<()> {
     let last = (1..keep).find(|n| !shared.aside(*n).exists()).unwrap_or(keep);
     for n in (0..last).rev() {
         let (from, to) = (shared.aside(n), shared.aside(n + 1));
-        match fs::rename(&from, &to) {
+        match files::replace(&from, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
             Ok(()) => rename_index(&from, &to),
         }
     }
     if keep == 0 {
-        match fs::remove_file(&shared.path) {
+        match files::remove(&shared.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             // Somebody else was first.
             Err(_) | Ok(()) => {}
         }
-        let _ = fs::remove_file(index::path_of(&shared.path));
+        let _ = files::remove(&index::path_of(&shared.path));
     }
     // Left over from a time when more were kept.
     let mut beyond = keep + 1;
-    while fs::remove_file(shared.aside(beyond)).is_ok() {
-        let _ = fs::remove_file(index::path_of(&shared.aside(beyond)));
+    while files::remove(&shared.aside(beyond)).is_ok() {
+        let _ = files::remove(&index::path_of(&shared.aside(beyond)));
         beyond += 1;
     }
     Ok(())
@@ -60,14 +61,16 @@ pub(super) fn shift(shared: &SinkShared, keep: u32) -> io::Result<()> {
 
 fn rename_index(from: &Path, to: &Path) {
     let (from, to) = (index::path_of(from), index::path_of(to));
-    if fs::rename(&from, &to).is_err() {
+    if files::replace(&from, &to).is_err() {
         // Without one of its own the file must not get that of its predecessor.
-        let _ = fs::remove_file(to);
+        let _ = files::remove(&to);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

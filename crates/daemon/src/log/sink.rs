@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use keepwell_core::Mono;
 use keepwell_core::event::Level;
-use keepwell_os::AsHandle;
 use keepwell_os::pipe::{self, SinkKind};
+use keepwell_os::{AsHandle, in_words};
 
 use super::index::Index;
 use super::marks::Place;
@@ -16,7 +16,7 @@ use super::read::Position;
 use super::rotation;
 use super::shared::{SinkShared, SourceShared};
 use super::tools::{LARGEST_PIPE, Seen, Tools, show};
-use super::{NOTE, RING, RINGS, WINDOW, in_words};
+use super::{NOTE, RING, RINGS, WINDOW};
 
 /// A file that takes nothing is tried again after this long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -222,6 +222,8 @@ impl Sink {
                 Took::Moved(n, n == len || n >= WINDOW / 4)
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Took::Empty,
+            // Somebody emptied the file before these bytes came: they follow its new end.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Took::Moved(0, true),
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                 self.copying = true;
                 self.take_copying(source, tools, seen)

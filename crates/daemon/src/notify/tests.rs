@@ -202,7 +202,8 @@ fn who_is_heard() {
     let shared = &w.hub.ears[&1].shared;
     let own = std::process::id();
     let from = |pid, uid| {
-        let sender = Peer { pid, uid, ..Peer::default() };
+        let mut sender = Peer::stranger();
+        (sender.pid, sender.uid) = (pid, uid);
         let notification = Some(Notification { bytes: b"READY=1".to_vec(), sender, handles: Vec::new() });
         let told = shared.judge(&Heard { notification, run: Some(RUN), turn: 0 });
         told.iter().map(shown).collect::<Vec<_>>()
@@ -240,7 +241,7 @@ fn words_become_messages() {
             "told: it names process 4712 as its main process, which is not of its tree: ignored",
         ),
         ("MAINPID=4713", ""),
-        ("ERRNO=2", "told: it reports error 2: No such file or directory"),
+        ("ERRNO=2", "told: it reports error 2: no such file or directory"),
         ("ERRNO=2", ""),
         ("ERRNO=0", ""),
         // A reload without words gets ours, until it is over.

@@ -74,8 +74,7 @@ impl Memory {
         if let Some(errno) = said.errno.filter(|e| *e != self.errno) {
             self.errno = errno;
             if errno != 0 {
-                let words = std::io::Error::from_raw_os_error(errno).to_string();
-                let words = words.split(" (os error").next().unwrap_or_default();
+                let words = keepwell_os::in_words(&std::io::Error::from_raw_os_error(errno));
                 out.push(told(service, Level::Warn, format!("it reports error {errno}: {words}")));
             }
         }

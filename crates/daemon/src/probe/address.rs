@@ -88,8 +88,8 @@ impl Address {
             )
             .await?;
         found.map_err(|e| match e.raw_os_error() {
-            Some(_) => Failure::of(&e, name),
-            None => Failure::Service(format!("the name {name} is not known")),
+            Some(number) if !keepwell_os::is_unknown_name(number) => Failure::of(&e, name),
+            Some(_) | None => Failure::Service(format!("the name {name} is not known")),
         })
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keepwell_core::time::Human;
 use keepwell_core::{Input, Outcome, ProbeId, RunId, Wall};
-use keepwell_os::files;
+use keepwell_os::{files, in_words};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -143,7 +143,7 @@ impl Failure {
     fn of(error: &io::Error, target: &str) -> Failure {
         use io::ErrorKind as Kind;
         if error.raw_os_error().is_some_and(keepwell_os::is_shortage) {
-            return Failure::Ours(format!("could not try: keepwell lacks resources ({})", plain(error)));
+            return Failure::Ours(format!("could not try: keepwell lacks resources ({})", in_words(error)));
         }
         #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's list of kinds is open")]
         let text = match error.kind() {
@@ -154,16 +154,10 @@ impl Failure {
             Kind::AddrNotAvailable => format!("{target} is no address of this host"),
             Kind::NotFound => format!("{target} does not exist"),
             Kind::PermissionDenied => format!("permission denied on {target}"),
-            _ => format!("{target}: {}", plain(error)),
+            _ => format!("{target}: {}", in_words(error)),
         };
         Failure::Service(text)
     }
-}
-
-/// An error of the system without its number.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 async fn connect_local(path: &Path, limit: Limit) -> Result<(), Failure> {

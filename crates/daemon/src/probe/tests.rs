@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant as StdInstant;
 
+use keepwell_core::spec::System;
+use keepwell_os::SYSTEM;
 use keepwell_os::wait::Waiter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +17,8 @@ use super::*;
 mod stop;
 
 const LONG: Duration = Duration::from_secs(10);
-const SHORT: Duration = Duration::from_millis(150);
+/// Within this an answer begins, also on a busy machine.
+const SHORT: Duration = Duration::from_secs(2);
 
 fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
@@ -146,7 +149,7 @@ fn a_text_may_be_asked_for() {
         };
         assert_eq!(attempt(&ask(good, "healthy"), LONG).await, Outcome::Pass);
         let outcome = attempt(&ask(good, "unwell"), SHORT).await;
-        assert_eq!(failed(&outcome), format!("the answer of {good} did not end within 150 ms"));
+        assert_eq!(failed(&outcome), format!("the answer of {good} did not end within 2 s"));
 
         let bad = answering("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nsick").await;
         assert_eq!(failed(&attempt(&ask(bad, "healthy"), LONG).await), "answered 200 OK, without `healthy`");
@@ -241,8 +244,8 @@ fn no_server_can_hold_an_attempt() {
         for address in [silent, trickling] {
             let start = StdInstant::now();
             let outcome = get(&format!("http://{address}/"), SHORT).await;
-            assert_eq!(failed(&outcome), format!("no answer from {address} within 150 ms"));
-            assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT * 8, "{:?}", start.elapsed());
+            assert_eq!(failed(&outcome), format!("no answer from {address} within 2 s"));
+            assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT * 4, "{:?}", start.elapsed());
         }
     });
 }
@@ -296,7 +299,11 @@ fn bad_servers_are_described() {
         })
         .await;
         let outcome = get(&format!("http://{resetting}/"), LONG).await;
-        assert_eq!(failed(&outcome), format!("connection reset by {resetting}"));
+        let reset = format!("connection reset by {resetting}");
+        // Wine closes gently whatever the linger.
+        let gentle = (SYSTEM == System::Windows)
+            .then(|| format!("{resetting} closed the connection without an answer"));
+        assert!(failed(&outcome) == reset || Some(failed(&outcome)) == gentle.as_deref(), "{outcome:?}");
 
         for garbage in
             ["SSH-2.0-OpenSSH_9.9\r\n\r\n", "\u{1}\u{2}\u{3}\u{4} garbage\r\n\r\n", "HTTP/1.1 abc\r\n\r\n"]
@@ -374,7 +381,12 @@ fn unix_sockets_and_files() {
         assert_eq!(failed(&attempt(&file, LONG).await), gone);
         std::fs::write(&path, "").unwrap();
         assert_eq!(attempt(&file, LONG).await, Outcome::Pass);
-        assert_eq!(failed(&attempt(&unix, LONG).await), format!("nobody listens on {}", path.display()));
+        // On Windows files have nothing to do with who listens.
+        let nobody = match SYSTEM {
+            System::Unix => format!("nobody listens on {}", path.display()),
+            System::Windows => gone,
+        };
+        assert_eq!(failed(&attempt(&unix, LONG).await), nobody);
     });
 }
 

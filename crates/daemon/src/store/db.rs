@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use keepwell_core::effect::Hold;
 use keepwell_core::supervisor::Persisted;
 use keepwell_core::{By, Record, ServiceId, Wall};
-use keepwell_os::files;
+use keepwell_os::{files, in_words};
 use keepwell_sdk::wire;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
@@ -123,7 +123,7 @@ impl Db {
     pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<(Db, Option<String>), OpenError> {
         files::open_private(path).map_err(|e| {
             let in_the_way = matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::IsADirectory);
-            if in_the_way { OpenError::Damaged(e.to_string()) } else { OpenError::NotNow(e.to_string()) }
+            if in_the_way { OpenError::Damaged(in_words(&e)) } else { OpenError::NotNow(in_words(&e)) }
         })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
@@ -137,6 +137,14 @@ impl Db {
         }
         let note = migrate(&mut connection)?;
         let (first_seq, last_seq) = bounds(&connection)?;
+        for beside in ["-wal", "-shm"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(beside);
+            match files::make_private(Path::new(&name)) {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(OpenError::NotNow(in_words(&e))),
+                Ok(()) | Err(_) => {}
+            }
+        }
         Ok((Db { connection, first_seq, last_seq }, note))
     }
 

@@ -20,6 +20,31 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Sees to it that only its owner may read or write a file that is there. It is not opened: a process that closes a file loses
+/// its locks of it (fcntl(2)).
+///
+/// # Errors
+/// When it is not there, or its rights cannot be narrowed.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+}
+
+/// Gives a file another name, which one that has it loses, whoever has that open.
+///
+/// # Errors
+/// When it is not there, or the system refuses.
+pub fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Removes a file whose name is free then, whoever has it open.
+///
+/// # Errors
+/// When it is not there, or the system refuses.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}
+
 /// Makes a folder, and those above it, that others may pass through to what is theirs to use, but not list. One that is
 /// there stays as it is.
 ///
@@ -138,5 +163,40 @@ mod tests {
         let fresh = dir.path().join("g");
         drop(open_private(&fresh).unwrap());
         assert_eq!(fs::metadata(&fresh).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_made_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("open");
+        fs::write(&path, "").unwrap();
+        make_private(&path).unwrap();
+        assert!(is_private(&path).unwrap());
+        assert!(make_private(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn names_are_given_and_free_whoever_has_the_files_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, old) = (dir.path().join("new"), dir.path().join("old"));
+        let mut readers = Vec::new();
+        for n in 0..5 {
+            fs::write(&new, format!("{n}")).unwrap();
+            replace(&new, &old).unwrap();
+            assert_eq!(fs::read_to_string(&old).unwrap(), format!("{n}"));
+            readers.push(File::open(&old).unwrap());
+        }
+        remove(&old).unwrap();
+        assert!(!old.exists() && !new.exists());
+        fs::write(&old, "free").unwrap();
+        for (n, mut reader) in readers.into_iter().enumerate() {
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+            assert_eq!(text, n.to_string());
+        }
+        remove(&old).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left");
+        assert_eq!(remove(&old).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(replace(&new, &old).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -196,6 +196,27 @@ impl Peer {
         self.gid == gid || self.groups.contains(&gid)
     }
 
+    /// Somebody who may do anything.
+    #[cfg(feature = "fake")]
+    #[must_use]
+    pub fn owner() -> Peer {
+        Peer::default()
+    }
+
+    /// Somebody whom nobody has heard of.
+    #[cfg(feature = "fake")]
+    #[must_use]
+    pub fn stranger() -> Peer {
+        Peer { pid: 1, uid: 54_321, gid: 54_321, groups: vec![] }
+    }
+
+    /// A stranger who is in a group of this host; its name comes first.
+    #[cfg(feature = "fake")]
+    #[must_use]
+    pub fn member() -> Option<(&'static str, Peer)> {
+        Some(("root", Peer { gid: 0, ..Peer::stranger() }))
+    }
+
     fn of(socket: BorrowedFd<'_>) -> io::Result<Peer> {
         let mut cred = libc::ucred { pid: 0, uid: 0, gid: 0 };
         let mut len = socklen::<libc::ucred>();

@@ -31,6 +31,12 @@ pub fn is_shortage(number: i32) -> bool {
         )
 }
 
+/// Whether nothing has the name that was looked up (`WSAHOST_NOT_FOUND`, `WSANO_DATA`).
+#[must_use]
+pub fn is_unknown_name(number: i32) -> bool {
+    matches!(number, 11_001 | 11_004)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

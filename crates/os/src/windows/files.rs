@@ -30,6 +30,9 @@ use windows_sys::Win32::System::Registry::{HKEY_LOCAL_MACHINE, RRF_RT_REG_SZ, Re
 use super::security::{Descriptor, PRIVATE};
 use super::sys::{check, error, wide, wide_path};
 
+/// More readers than that of files that are gone have none of them open.
+const OLD_NAMES: u32 = 16;
+
 /// Opens a file for reading and writing, makes it if it is not there, and sees to it that only its owner, Administrators and
 /// SYSTEM may read or write it. Its content stays.
 ///
@@ -47,6 +50,53 @@ pub fn open_private(path: &Path) -> io::Result<File> {
         .open(path)?;
     Descriptor::new(PRIVATE)?.give_to(file.as_raw_handle())?;
     Ok(file)
+}
+
+/// Sees to it that only its owner, Administrators and SYSTEM may read or write a file that is there.
+///
+/// # Errors
+/// When it is not there, or its rights cannot be narrowed.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    let share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    let file = OpenOptions::new().access_mode(WRITE_DAC).share_mode(share).open(path)?;
+    Descriptor::new(PRIVATE)?.give_to(file.as_raw_handle())
+}
+
+/// Gives a file another name, which one that has it loses, whoever has that open.
+///
+/// # Errors
+/// When it is not there, or somebody has one of the two open and lets nobody rename it.
+pub fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        // File systems without POSIX' way to rename replace no file that is open.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            remove(to)?;
+            fs::rename(from, to)
+        }
+        renamed => renamed,
+    }
+}
+
+/// Removes a file whose name is free then, whoever has it open.
+///
+/// # Errors
+/// When it is not there, or somebody has it open and lets nobody rename it.
+pub fn remove(path: &Path) -> io::Result<()> {
+    // Such a file keeps a name until it is let go of: one that nobody needs, and that is tried again next time.
+    let mut last = io::Error::from(io::ErrorKind::PermissionDenied);
+    for n in 0..OLD_NAMES {
+        let mut old = path.as_os_str().to_owned();
+        old.push(format!(".gone{n}"));
+        match fs::rename(path, &old) {
+            Ok(()) => {
+                let _ = fs::remove_file(&old);
+                return Ok(());
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(e),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
 }
 
 /// Makes a folder, and those above it. What may be done in it comes from the folder above, as everywhere on Windows.
@@ -203,6 +253,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "x");
         assert!(is_private(&path).unwrap());
         assert!(is_private(&dir.path().join("none")).is_err());
+        fs::write(dir.path().join("open"), "").unwrap();
+        make_private(&dir.path().join("open")).unwrap();
+        assert!(is_private(&dir.path().join("open")).unwrap());
+        assert!(make_private(&dir.path().join("none")).is_err());
     }
 
     #[test]
@@ -213,5 +267,30 @@ mod tests {
         make_passage(&path).unwrap();
         fs::write(path.join("file"), "").unwrap();
         assert!(make_passage(&path.join("file")).is_err());
+    }
+
+    #[test]
+    fn names_are_given_and_free_whoever_has_the_files_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, old) = (dir.path().join("new"), dir.path().join("old"));
+        let mut readers = Vec::new();
+        for n in 0..5 {
+            fs::write(&new, format!("{n}")).unwrap();
+            replace(&new, &old).unwrap();
+            assert_eq!(fs::read_to_string(&old).unwrap(), format!("{n}"));
+            readers.push(File::open(&old).unwrap());
+        }
+        remove(&old).unwrap();
+        assert!(!old.exists() && !new.exists());
+        fs::write(&old, "free").unwrap();
+        for (n, mut reader) in readers.into_iter().enumerate() {
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+            assert_eq!(text, n.to_string());
+        }
+        remove(&old).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left");
+        assert_eq!(remove(&old).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(replace(&new, &old).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -197,6 +197,28 @@ impl Peer {
         user.map_or_else(|| format!("process {}", self.pid), |user| user.name())
     }
 
+    /// Somebody who may do anything.
+    #[cfg(feature = "fake")]
+    #[must_use]
+    pub fn owner() -> Peer {
+        let pid = std::process::id();
+        Peer { pid, uid: 0, token: token_of(pid).ok().map(Arc::new) }
+    }
+
+    /// Somebody whom nobody has heard of.
+    #[cfg(feature = "fake")]
+    #[must_use]
+    pub fn stranger() -> Peer {
+        Peer { pid: 4, ..Peer::default() }
+    }
+
+    /// None: what somebody belongs to stands in a token, and the system makes those of users who log on.
+    #[cfg(feature = "fake")]
+    #[must_use]
+    pub fn member() -> Option<(&'static str, Peer)> {
+        None
+    }
+
     fn of_client(pipe: HANDLE) -> io::Result<Peer> {
         let mut pid = 0;
         // SAFETY: an open pipe; `pid` is filled by the call.

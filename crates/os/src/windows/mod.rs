@@ -11,6 +11,8 @@ pub mod local;
 pub mod lock;
 pub mod memory;
 pub mod notify;
+#[cfg(feature = "fake")]
+pub mod own;
 pub mod pipe;
 pub mod ports;
 pub mod program;
@@ -26,7 +28,7 @@ pub mod voice;
 pub mod wait;
 pub mod watch;
 
-pub use errors::is_shortage;
+pub use errors::{is_shortage, is_unknown_name};
 
 /// What kind of host this is.
 pub const SYSTEM: keepwell_core::spec::System = keepwell_core::spec::System::Windows;

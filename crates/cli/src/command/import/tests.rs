@@ -72,13 +72,15 @@ fn what_cannot_be_read_is_told_with_its_place() {
         file("bad.xml", "<service>\n  <id>a</id>\n  <executable>a</executable>\n  <env/>\n</service>\n");
     let none = file("none.reg", "Windows Registry Editor Version 5.00\n\n[a]\n");
     let two = testdata("nssm-two.reg");
+    let missing = fs::read("no-such.xml").unwrap_err();
+    let missing = format!("no-such.xml cannot be read: {}", keepwell_os::in_words(&missing));
     for (words, code, text) in [
         (vec!["nssm", &reg], exit::USAGE, format!("{reg}:4: it is neither")),
         (vec!["winsw", &xml], exit::USAGE, format!("{xml}:4: <env> has no name")),
         (vec!["nssm", &none], exit::USAGE, "none of NSSM's".into()),
         (vec!["nssm", &two], exit::USAGE, "holds 2 services".into()),
         (vec!["nssm", &two, "--name", "gamma"], exit::USAGE, "no service `gamma`".into()),
-        (vec!["winsw", "no-such.xml"], exit::USAGE, "no-such.xml cannot be read: no such file".into()),
+        (vec!["winsw", "no-such.xml"], exit::USAGE, missing),
     ] {
         let failure = import(&words).unwrap_err();
         assert_eq!(failure.code, code, "{failure}");

@@ -372,6 +372,8 @@ fn replace(cx: &Context, place: &Place, before: &str, new: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use keepwell_config::System;
+
     use super::*;
 
     const SHOP: &str = "# Mine.\n[services.shop]\ncommand = [\"./shop\", \"a b\", \"$$x\"] # as it is\nrestart = \"always\"\n\n[services.shop.env]\nPORT = \"80\"\n";
@@ -416,6 +418,14 @@ mod tests {
     fn a_service_is_dumped_as_the_line_that_makes_it() {
         let one = One { name: "shop".into(), whose: Whose::default() };
         let line = command_line(&one, SHOP, "shop", Path::new("x")).unwrap();
-        insta::assert_snapshot!(line, @r#"keepwell service add shop --set 'restart="always"' --set 'env.PORT="80"' -- ./shop 'a b' '$x'"#);
+        let expected = match keepwell_os::SYSTEM {
+            System::Unix => {
+                r#"keepwell service add shop --set 'restart="always"' --set 'env.PORT="80"' -- ./shop 'a b' '$x'"#
+            }
+            System::Windows => {
+                r#"keepwell service add shop --set "restart=\"always\"" --set "env.PORT=\"80\"" -- ./shop "a b" $x"#
+            }
+        };
+        assert_eq!(line.trim_end(), expected);
     }
 }

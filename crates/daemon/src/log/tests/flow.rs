@@ -1,5 +1,7 @@
 //! What goes through, and where it is cut.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use keepwell_os::AsHandle;
@@ -23,7 +25,8 @@ fn a_flood_is_all_there_in_order_and_cut_at_lines() {
     assert!(files.len() > 15, "{}", files.len());
     for file in &files[1..] {
         let text = fs::read(file).unwrap();
-        assert!(text.len() <= 10 << 20 && text.len() > (10 << 20) - 200, "{}", text.len());
+        // A line whose beginning was in the file already ends there.
+        assert!(text.len() < (10 << 20) + 130 && text.len() > (10 << 20) - 200, "{}", text.len());
         assert_eq!(text.last(), Some(&b'\n'));
     }
     assert!(whole(&files[0]) == flood);
@@ -115,12 +118,13 @@ fn a_flooder_harms_nobody_and_its_pipe_grows() {
     let bench = Bench::new();
     let (mut flooder, held) = bench.open(1, bench.spec("flood.log", 10 << 20, 2));
     let (mut quiet, _) = bench.open(2, bench.spec("quiet.log", 10 << 20, 2));
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    let grows = pipe::set_capacity(held.as_handle(), 64 << 10).is_ok();
+    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stops = Stops(&stop);
         scope.spawn(|| {
             let piece = numbered(0, 3000);
-            while !stop.load(relaxed) {
+            while !stop.load(Relaxed) {
                 flooder.write_all(&piece).unwrap();
             }
         });
@@ -132,12 +136,22 @@ fn a_flooder_harms_nobody_and_its_pipe_grows() {
                     .unwrap_or_default()
                     .ends_with(format!("line {n}\n").as_bytes())
             });
-            assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         }
-        eventually("a larger pipe", || pipe::capacity(held.as_handle()).unwrap() >= 1 << 20);
-        stop.store(true, relaxed);
+        if grows {
+            eventually("a larger pipe", || pipe::capacity(held.as_handle()).unwrap() >= 1 << 20);
+        }
     });
     eventually("a small pipe", || pipe::capacity(held.as_handle()).unwrap() == 64 << 10);
+}
+
+/// Also when the test fails: else its threads would be waited for in vain.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 #[test]
@@ -194,19 +208,19 @@ fn what_was_asked_is_done_even_if_the_path_ends_right_after() {
 
 #[test]
 fn the_end_of_all_writers_is_no_trouble() {
-    let bench = Bench::new();
-    let (mut write, held) = bench.open(1, bench.spec("web.log", 0, 0));
-    write.write_all(b"bye").unwrap();
-    drop(write);
-    eventually("the last words", || whole(&bench.path("web.log")) == b"bye");
-    drop(held);
-    bench.flush(1);
-    // A thread that spins over a dead pipe would use all of this time.
-    let busy =
-        || fs::read_to_string("/proc/self/stat").unwrap().split(' ').nth(13).unwrap().parse::<u64>().unwrap();
-    let before = busy();
-    thread::sleep(Duration::from_millis(300));
-    assert!(busy() - before < 10);
+    alone("flow::the_end_of_all_writers_is_no_trouble", || {
+        let bench = Bench::new();
+        let (mut write, held) = bench.open(1, bench.spec("web.log", 0, 0));
+        write.write_all(b"bye").unwrap();
+        drop(write);
+        eventually("the last words", || whole(&bench.path("web.log")) == b"bye");
+        drop(held);
+        bench.flush(1);
+        // A thread that spins over a dead pipe would use all of this time.
+        let before = own::busy();
+        thread::sleep(Duration::from_millis(300));
+        assert!(own::busy() - before < Duration::from_millis(100));
+    });
 }
 
 #[test]
@@ -272,23 +286,26 @@ fn what_is_idle_makes_no_wake_ups() {
 
 #[test]
 fn a_slot_uses_two_descriptors_and_gives_them_back() {
-    let bench = Bench::new();
-    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
-    let writers: Vec<_> =
-        (0..200).map(|n| bench.open(n, bench.spec(&format!("{n}.log"), 10 << 20, 7))).collect();
-    for (n, (mut write, _)) in writers.iter().map(|(w, h)| (w.try_clone().unwrap(), h)).enumerate() {
-        writeln!(write, "hello {n}").unwrap();
-    }
-    for n in 0..200 {
-        bench.flush(n);
-    }
-    // The file and the read end here; this test itself holds the write end and a copy of the read end.
-    let open = descriptors();
-    assert!(open < 200 * 4 + 40, "{open}");
-    drop(writers);
-    for n in 0..200 {
-        bench.hub().close(n);
-    }
-    bench.flush(0);
-    assert!(descriptors() < 60, "{}", descriptors());
+    alone("flow::a_slot_uses_two_descriptors_and_gives_them_back", || {
+        let bench = Bench::new();
+        let before = own::handles();
+        let writers: Vec<_> =
+            (0..200).map(|n| bench.open(n, bench.spec(&format!("{n}.log"), 10 << 20, 7))).collect();
+        for (n, (mut write, _)) in writers.iter().map(|(w, h)| (w.try_clone().unwrap(), h)).enumerate() {
+            writeln!(write, "hello {n}").unwrap();
+        }
+        for n in 0..200 {
+            bench.flush(n);
+        }
+        // The file and the read end here; this test itself holds the write end and a copy of the read end.
+        let open = own::handles() - before;
+        assert!(open < 200 * 4 + 30, "{open}");
+        drop(writers);
+        for n in 0..200 {
+            bench.hub().close(n);
+        }
+        bench.flush(0);
+        let left = own::handles();
+        assert!(left < before + 40, "{left}, and {before} before");
+    });
 }

@@ -10,11 +10,13 @@ mod words;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use keepwell_core::event::Level;
-use keepwell_os::{Handle, pipe};
+use keepwell_core::spec::System;
+use keepwell_os::{Handle, SYSTEM, own, pipe};
 
 use super::{LogHub, LogNews, LogSpec};
 
@@ -112,6 +114,14 @@ fn files(file: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// So many, or a quarter where each call to the system takes ten times as long, as under Wine.
+fn many(n: u64) -> u64 {
+    match SYSTEM {
+        System::Unix => n,
+        System::Windows => n / 4,
+    }
+}
+
 /// Lines of different lengths, each with its number.
 fn numbered(from: u64, to: u64) -> Vec<u8> {
     let mut text = Vec::new();
@@ -138,4 +148,16 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(began.elapsed() < LONG, "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Runs `story`, which looks at a whole process, in one of its own: the test of this name alone.
+fn alone(name: &str, story: impl FnOnce()) {
+    const ALONE: &str = "KEEPWELL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return story();
+    }
+    let mut same = Command::new(std::env::current_exe().unwrap());
+    let done = same.args(["--exact", &format!("log::tests::{name}")]).env(ALONE, "1").output().unwrap();
+    let told = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && told.contains("1 passed"), "{told}");
 }

@@ -1,8 +1,5 @@
 //! Disks that are full, and files that are none.
 
-use std::os::unix::fs::symlink;
-use std::process::Command;
-
 use keepwell_core::RunId;
 
 use super::*;
@@ -12,18 +9,23 @@ fn told(news: &News, words: &str) {
     news.wait_for(|n| matches!(n, LogNews::Told { text, .. } if text.contains(words)));
 }
 
+/// Puts a device that is always full at `path`.
+fn link_to_full(path: &Path) {
+    assert!(Command::new("ln").args(["-s", "/dev/full"]).arg(path).status().unwrap().success());
+}
+
 /// `/dev/full` under the log's name refuses every byte; a file there again takes them.
 #[test]
 fn a_full_disk_keeps_then_counts_and_never_blocks() {
     let bench = Bench::new();
     let path = bench.path("web.log");
-    symlink("/dev/full", &path).unwrap();
+    link_to_full(&path);
     let (mut write, _held) = bench.open(1, bench.spec("web.log", 0, 0));
     let text = numbered(0, 40_000);
     assert!(text.len() > 2 * RING);
     write.write_all(&text).unwrap();
     bench.flush(1);
-    told(&bench.news, "No space left on device; it is kept in memory");
+    told(&bench.news, "no space left on device; it is kept in memory");
     bench.hub().change(1, bench.spec("real.log", 0, 0));
     bench.flush(1);
     write.write_all(b"and on\n").unwrap();
@@ -34,7 +36,7 @@ fn a_full_disk_keeps_then_counts_and_never_blocks() {
     let dropped = text.len() - RING;
     assert!(
         rest.trim_start()
-            .starts_with(&format!("[keepwell] {dropped} bytes of output were dropped here: No space"))
+            .starts_with(&format!("[keepwell] {dropped} bytes of output were dropped here: no space"))
     );
     assert!(rest.ends_with("\nand on\n"), "{rest}");
 }
@@ -72,7 +74,7 @@ fn a_disk_that_gets_room_again_has_every_byte_or_its_count() {
     let text = numbered(0, 10_000);
     write.write_all(&text).unwrap();
     bench.flush(1);
-    told(&bench.news, "No space left");
+    told(&bench.news, "no space left");
     other.write_all(b"nothing of this concerns me\n").unwrap();
     bench.flush(2);
     assert_eq!(whole(&bench.path("other.log")), b"nothing of this concerns me\n");
@@ -117,7 +119,7 @@ fn a_log_that_is_removed_from_a_full_disk_makes_room() {
     let text = numbered(0, 20_000);
     write.write_all(&text).unwrap();
     bench.flush(1);
-    told(&bench.news, "No space left");
+    told(&bench.news, "no space left");
     let before = fs::read(small.0.join("web.log")).unwrap();
     fs::remove_file(small.0.join("web.log")).unwrap();
     told(&bench.news, "nothing was lost");
@@ -135,7 +137,7 @@ fn a_log_that_is_emptied_on_a_full_disk_goes_on_at_its_new_end() {
     let (mut write, _held) = bench.open(1, bench.spec("small/web.log", 0, 0));
     write.write_all(&numbered(0, 20_000)).unwrap();
     bench.flush(1);
-    told(&bench.news, "No space left");
+    told(&bench.news, "no space left");
     let before = fs::read(small.0.join("web.log")).unwrap();
     File::create(small.0.join("web.log")).unwrap();
     told(&bench.news, "nothing was lost");
@@ -148,7 +150,7 @@ fn a_log_that_is_emptied_on_a_full_disk_goes_on_at_its_new_end() {
 fn a_retry_finds_what_has_the_name_now() {
     let bench = Bench::new();
     let path = bench.path("web.log");
-    symlink("/dev/full", &path).unwrap();
+    link_to_full(&path);
     let (mut write, _held) = bench.open(1, bench.spec("web.log", 0, 0));
     write.write_all(b"of the first\n").unwrap();
     bench.flush(1);
@@ -157,7 +159,7 @@ fn a_retry_finds_what_has_the_name_now() {
     bench.hub().run_ended(1, RunId(1));
     write.write_all(b"of a hook\n").unwrap();
     bench.flush(1);
-    told(&bench.news, "No space left");
+    told(&bench.news, "no space left");
     assert!(bench.hub().last_words(1, 9).is_empty());
     fs::remove_file(&path).unwrap();
     told(&bench.news, "nothing was lost");
@@ -168,12 +170,15 @@ fn a_retry_finds_what_has_the_name_now() {
 #[test]
 fn a_path_that_can_hold_no_log_is_refused_in_words_and_blocks_nobody() {
     let bench = Bench::new();
-    let fifo = bench.path("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let (mut write, _held) = bench.open(1, bench.spec("fifo", 0, 0));
+    let path = bench.path("odd");
+    match SYSTEM {
+        System::Unix => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
+        System::Windows => fs::create_dir(&path).unwrap(),
+    }
+    let (mut write, _held) = bench.open(1, bench.spec("odd", 0, 0));
     write.write_all(&numbered(0, 30_000)).unwrap();
     bench.flush(1);
-    told(&bench.news, "fifo: it is neither a regular file nor a character device");
+    told(&bench.news, "odd: it is neither a regular file nor a character device");
     assert!(bench.hub().tail(1, None, None).is_empty());
     bench.hub().close(1);
     told(&bench.news, "bytes of its output were lost");
@@ -182,7 +187,11 @@ fn a_path_that_can_hold_no_log_is_refused_in_words_and_blocks_nobody() {
 #[test]
 fn dev_null_takes_all_and_its_lines_are_seen() {
     let bench = Bench::new();
-    let spec = LogSpec { file: PathBuf::from("/dev/null"), error_file: None, rotate_size: 100, keep: 3 };
+    let file = PathBuf::from(match SYSTEM {
+        System::Unix => "/dev/null",
+        System::Windows => r"\\.\NUL",
+    });
+    let spec = LogSpec { file: file.clone(), error_file: None, rotate_size: 100, keep: 3 };
     let (mut write, held) = bench.open(1, spec);
     write.write_all(&numbered(0, 10_000)).unwrap();
     bench.flush(1);
@@ -191,7 +200,8 @@ fn dev_null_takes_all_and_its_lines_are_seen() {
     write.write_all(b"ready\n").unwrap();
     bench.news.wait_for(|n| *n == LogNews::Matched { run: RunId(5) });
     assert!(bench.hub().tail(1, None, None).is_empty());
-    assert!(!Path::new("/dev/null.idx").exists() && !Path::new("/dev/null.1").exists());
+    let beside = |ending: &str| PathBuf::from(format!("{}{ending}", file.display())).exists();
+    assert!(!beside(".idx") && !beside(".1"));
     assert!(bench.news.told().is_empty());
 }
 

@@ -76,7 +76,7 @@ pub struct Usage {
 
 /// A control group that could not be made or limited.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} {}: {}", .path.display(), words(.source))]
+#[error("{step} {}: {}", .path.display(), crate::in_words(.source))]
 pub struct TreeError {
     /// `create`, `open`, `limit`.
     pub step: &'static str,
@@ -407,7 +407,7 @@ impl TreeRoot {
                 for controller in &usable {
                     let file = dir.join("cgroup.subtree_control");
                     fs::write(&file, format!("+{controller}"))
-                        .map_err(|e| format!("{}: {}", file.display(), words(&e)))?;
+                        .map_err(|e| format!("{}: {}", file.display(), crate::in_words(&e)))?;
                 }
             }
             Ok(())
@@ -451,12 +451,6 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), TreeError> {
     fs::write(path, text).map_err(|e| error("limit", path, e))
 }
 
-/// The system's words without its number.
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
-}
-
 fn error(step: &'static str, path: &Path, source: io::Error) -> TreeError {
     TreeError { step, path: path.to_owned(), source }
 }
@@ -473,7 +467,7 @@ fn move_own_processes(own: &Path, leaf: &Path) -> Result<(), String> {
     make(leaf).map_err(|e| e.to_string())?;
     for pid in pids {
         fs::write(leaf.join("cgroup.procs"), pid.to_string())
-            .map_err(|e| format!("move process {pid}: {}", words(&e)))?;
+            .map_err(|e| format!("move process {pid}: {}", crate::in_words(&e)))?;
     }
     Ok(())
 }

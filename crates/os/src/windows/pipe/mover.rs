@@ -92,7 +92,8 @@ impl Mover {
     /// writer is left and the pipe is empty.
     ///
     /// # Errors
-    /// `WouldBlock`: the pipe is empty. Anything else is the file's; the bytes are still in the pipe.
+    /// `WouldBlock`: the pipe is empty. `Interrupted`: the file is no longer that long. Anything else is the file's. The bytes
+    /// are still in the pipe.
     pub fn move_to_file(
         &mut self,
         key: u32,
@@ -101,12 +102,16 @@ impl Mover {
         len: usize,
     ) -> io::Result<usize> {
         self.piece.resize(PIECE, 0);
+        // What is seen now was written after what was done to the file before.
         let n = match look(pipe.raw(), self.piece.get_mut(..len.min(PIECE)).unwrap_or_default()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
             n => n?,
         };
         if n == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if to.number > 0 && to.file.metadata()?.len() < to.offset {
+            return Err(io::ErrorKind::Interrupted.into());
         }
         let mut unmapped = Record::none();
         let record = self.record(key).unwrap_or(&raw mut unmapped);
@@ -434,6 +439,9 @@ mod tests {
         let bench = Bench::new(b"tick\ntick\n");
         let mut mover = bench.mover();
         let place = bench.place(100);
+        let shorter = mover.move_to_file(7, bench.read.as_handle(), place, 10).unwrap_err();
+        assert_eq!(shorter.kind(), io::ErrorKind::Interrupted, "there would be a hole");
+        bench.log.set_len(100).unwrap();
         assert_eq!(mover.move_to_file(7, bench.read.as_handle(), place, 10).unwrap(), 10);
         drop(mover);
         // Somebody emptied it, and it has grown again, by another pipe's output.
