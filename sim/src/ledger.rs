@@ -80,6 +80,8 @@ pub struct Ledger {
     ignoring: BTreeSet<ServiceId>,
     /// Restarts by the policy alone.
     restarts: BTreeMap<ServiceId, Vec<Mono>>,
+    /// When living runs were ended because of a probe.
+    healed: Vec<Mono>,
     /// The states before the turn.
     states: BTreeMap<ServiceId, State>,
     /// A hold, a reload or a fault moved the bound on parallel starts.
@@ -137,6 +139,7 @@ impl Ledger {
 
     /// Nobody can hold the budget against an operator's command or a reload.
     pub fn excuse(&mut self) {
+        self.healed.clear();
         self.restarts.clear();
         self.by_hand = true;
     }
@@ -157,6 +160,8 @@ impl Ledger {
 
     /// All runs are over, and forgotten.
     pub fn forget_runs(&mut self) {
+        // What a budget has spent goes with the anchor.
+        self.healed.clear();
         self.runs.clear();
     }
 
@@ -253,6 +258,18 @@ impl Ledger {
                         let shortest = policy.max_delay / 100 * (100 - u32::from(policy.jitter.min(100)));
                         if *delay < shortest {
                             return Err(format!("{id}: a trial of a crash loop after {delay:?}"));
+                        }
+                    }
+                }
+                EventKind::StateChanged { to: State::Stopping, reason, .. }
+                    if reason.starts_with("its live check") =>
+                {
+                    self.healed.push(seen.now.mono);
+                    if let Some(Limit { max, window }) = specs.healing.limit {
+                        self.healed.retain(|at| seen.now.mono.since(*at) < window);
+                        if self.healed.len() > max as usize {
+                            let n = self.healed.len();
+                            return Err(format!("{id}: {n} were ended by probes, and the budget is {max}"));
                         }
                     }
                 }
@@ -382,6 +399,9 @@ impl Ledger {
                 (_, State::Completed) => true,
                 (Condition::Completed, _) => false,
                 (Condition::Started, _) => lives.is_some(),
+                (Condition::Ready, State::Degraded) if status.reason.starts_with("not ready any more") => {
+                    false
+                }
                 (Condition::Ready, State::Ready | State::Degraded | State::Stopping) => lives.is_some(),
                 (Condition::Ready, State::Running | State::Paused) => {
                     lives.is_some_and(|t| checked || old(t))

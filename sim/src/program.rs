@@ -27,6 +27,8 @@ pub struct Behaviour {
     pub leaves: Option<Duration>,
     /// When it is ready; `None`: never.
     pub ready_in: Option<Duration>,
+    /// Its checks that go on fail from then until then after its start, although it runs.
+    pub sick: Option<(Duration, Duration)>,
     /// Every so many probes fail although it is ready.
     pub flaps: u64,
     /// An answer that gets lost, or comes this much too late.
@@ -73,6 +75,7 @@ impl Default for Behaviour {
             dies_in: Duration::from_millis(1),
             leaves: None,
             ready_in: Some(Duration::from_millis(100)),
+            sick: None,
             flaps: 0,
             probe_trouble: None,
             announces_end: false,

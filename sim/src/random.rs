@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use keepwell_core::event::{ExitStatus, SpawnErrorKind, State};
 use keepwell_core::spec::{
-    Asking, Condition, Dependency, Hook, Hooks, Kind, Limit, OnCrashLoop, Policy, Readiness, RestartPolicy,
-    StopAction, StopStep, To,
+    Asking, Condition, Dependency, Hook, Hooks, Kind, Limit, OnCrashLoop, Policy, Probe, Purpose, Readiness,
+    RestartPolicy, StopAction, StopStep, To,
 };
 use keepwell_core::supervisor::{DeadlineReason, ServiceStatus};
 use keepwell_core::{By, Command, Mono, Role, ServiceId, ServiceSpec, Specs};
@@ -102,7 +102,11 @@ fn story(world: &mut World<Chance>, specs: &Specs, dice: &mut Prng) {
 /// Nothing will happen by itself but life signs.
 fn is_quiet(world: &World<Chance>) -> bool {
     let idle = |s: &ServiceStatus| {
-        s.next.is_none_or(|(_, why)| matches!(why, DeadlineReason::Watchdog | DeadlineReason::HoldEnds))
+        // Until a check that goes on has made it well, it is not at rest.
+        let ill = s.state == State::Starting || s.reason.starts_with("not ready any more");
+        let next =
+            s.next.is_none_or(|(_, why)| matches!(why, DeadlineReason::Watchdog | DeadlineReason::HoldEnds));
+        next && !ill
     };
     world.sup.is_some()
         && world.host.reports.is_empty()
@@ -271,6 +275,10 @@ fn trouble(d: &mut Prng, b: &mut Behaviour) {
         b.ready_in = None;
     }
     b.flaps = d.range(0, 4);
+    if d.percent(30) {
+        let from = millis(d, 0, 20_000);
+        b.sick = Some((from, from + millis(d, 500, 60_000)));
+    }
     if d.percent(20) {
         b.probe_trouble = Some(*d.pick(&[ProbeTrouble::Lost, ProbeTrouble::Late, ProbeTrouble::Unknown]));
     }
@@ -290,6 +298,8 @@ fn specs(d: &mut Prng) -> Specs {
     if d.percent(25) {
         specs.max_parallel_starts = Some(u32::try_from(d.range(1, 4)).unwrap_or(1));
     }
+    specs.healing.limit =
+        Some(Limit { max: u32::try_from(d.range(1, 5)).unwrap_or(1), window: millis(d, 5_000, 60_000) });
     specs
 }
 
@@ -336,7 +346,37 @@ fn spec(d: &mut Prng, name: &str, at: usize) -> ServiceSpec {
     };
     spec.stop = (0..d.range(0, 4)).map(|_| step(d)).collect();
     spec.hooks = hooks(d);
+    if kind == Kind::Service {
+        spec.probes = probes(d);
+    }
     spec
+}
+
+fn probes(d: &mut Prng) -> Vec<Probe> {
+    let purposes = [Purpose::Startup, Purpose::Ready, Purpose::Live, Purpose::Live];
+    let mut probes = Vec::new();
+    for purpose in purposes {
+        if d.percent(12) {
+            probes.push(Probe {
+                purpose,
+                name: "http 127.0.0.1:8080/".into(),
+                period: millis(d, 2_000, 20_000),
+                timeout: millis(d, 100, 3_000),
+                initial_delay: millis(d, 0, 3_000),
+                success_threshold: match purpose {
+                    Purpose::Startup => 1,
+                    Purpose::Ready | Purpose::Live => u32::try_from(d.range(1, 3)).unwrap_or(1),
+                },
+                // What has not started up by then has trouble of its own.
+                failure_threshold: if purpose == Purpose::Startup {
+                    30
+                } else {
+                    u32::try_from(d.range(1, 4)).unwrap_or(1)
+                },
+            });
+        }
+    }
+    probes
 }
 
 fn millis(d: &mut Prng, low: u64, high: u64) -> Duration {

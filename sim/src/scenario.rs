@@ -323,6 +323,7 @@ fn behaviour(text: &str) -> Result<Behaviour, String> {
                 b.ends = Some((duration(time)?, status));
             }
             ["ready", "after", time] => b.ready_in = Some(duration(time)?),
+            ["sick", "from", from, "to", to] => b.sick = Some((duration(from)?, duration(to)?)),
             ["never", "ready"] => b.ready_in = None,
             ["ignores", "signals"] => b.obeys_in = None,
             ["never", "answers", "a", "request"] => b.asked = Asked::Silence,

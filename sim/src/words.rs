@@ -24,6 +24,13 @@ pub fn event(kind: &EventKind) -> String {
         EventKind::Ready { after } => format!("ready after {}", Human(*after)),
         EventKind::ReadyTimedOut { timeout, last } => format!("not ready within {}: {last}", Human(*timeout)),
         EventKind::WatchdogExpired { timeout } => format!("no life sign for {}", Human(*timeout)),
+        EventKind::ProbeFailed { purpose, probe, failures, last } => {
+            format!("{} check {probe} failed {failures} times: {last}", purpose.name())
+        }
+        EventKind::ProbeRecovered { purpose, probe, after } => {
+            format!("{} check {probe} passes again after {}", purpose.name(), Human(*after))
+        }
+        EventKind::HealingHeld { budget } => format!("left running: {budget} is spent"),
         EventKind::RestartScheduled { attempt, delay, .. } => {
             format!("attempt {attempt} in {}", Human(*delay))
         }

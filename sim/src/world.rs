@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keepwell_core::effect::Record;
+use keepwell_core::spec::Purpose;
 use keepwell_core::supervisor::{Outcome, Persisted};
 use keepwell_core::{
     By, Command, CommandError, Effect, Event, Input, Mono, Now, Plan, ProbeId, Role, RunId, ServiceId, Specs,
@@ -15,6 +16,9 @@ use crate::host::Host;
 use crate::ledger::{Ledger, Look};
 use crate::plant::Plant;
 use crate::program::ProbeTrouble;
+
+/// A process of this age passes every check that goes on, unless it never starts up.
+const OLD: Duration = Duration::from_secs(120);
 
 /// Everything.
 pub struct World<D> {
@@ -458,7 +462,9 @@ impl<D: Director> World<D> {
             Effect::Kill { run } => self.host.kill(now, run),
             Effect::Freeze { run } => self.host.freeze(now, run, true),
             Effect::Thaw { run } => self.host.freeze(now, run, false),
-            Effect::Probe { probe, run, timeout, .. } => self.probe(probe, run, timeout),
+            Effect::Probe { probe, listed, run, timeout, .. } => {
+                self.probe(probe, listed, run, timeout);
+            }
             Effect::WatchProgram(_) | Effect::UnwatchProgram(_) => {}
         }
     }
@@ -486,19 +492,27 @@ impl<D: Director> World<D> {
         }
     }
 
-    fn probe(&mut self, probe: ProbeId, run: RunId, timeout: Duration) {
+    fn probe(&mut self, probe: ProbeId, listed: Option<usize>, run: RunId, timeout: Duration) {
         let now = self.now.mono;
         let mut trouble = None;
         let mut outcome = Outcome::Fail("connection refused".into());
+        let name = self.host.processes.get(&run).map(|p| p.service.name.clone());
+        let specs = self.host.config.as_ref().zip(name).and_then(|(c, name)| c.services.get(&name));
+        let check = specs.zip(listed).and_then(|(spec, n)| spec.probes.get(n));
+        let starts_up = check.is_some_and(|c| c.purpose == Purpose::Startup);
         if let Some(process) = self.host.processes.get_mut(&run) {
             process.probes += 1;
             let b = &process.behaviour;
-            let ready = b.ready_in.is_some_and(|after| now.since(process.started) >= after);
-            let flaps = b.flaps > 0 && process.probes % b.flaps == 0;
+            let age = now.since(process.started);
+            let sick = listed.is_some() && b.sick.is_some_and(|(from, until)| age >= from && age < until);
+            // Nobody restarts what only is not ready any more, so that must end by itself.
+            let old = listed.is_some() && age > OLD;
+            let ready = b.ready_in.map_or(old && !starts_up, |after| age >= after) && !sick;
+            let flaps = b.flaps > 0 && process.probes % b.flaps == 0 && !old;
             if ready && !flaps && process.alive && !process.frozen {
                 outcome = Outcome::Pass;
             }
-            trouble = b.probe_trouble.filter(|_| process.probes % 2 == 1);
+            trouble = b.probe_trouble.filter(|_| process.probes % 2 == 1 && !old);
         }
         let soon = Duration::from_millis(5);
         match trouble {

@@ -62,3 +62,8 @@ fn restarts_without_limit_are_found() {
 fn a_commit_after_its_effects_is_found() {
     assert_found(Plant::LateCommit, "is committed after other effects");
 }
+
+#[test]
+fn the_ending_of_more_than_the_budget_allows_is_found() {
+    assert_found(Plant::NoBudget, "were ended by probes, and the budget is");
+}

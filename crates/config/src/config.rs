@@ -162,6 +162,8 @@ pub struct ServiceConfig {
     pub capabilities: Option<Box<[u8]>>,
     /// How readiness is seen. Times are in the spec.
     pub ready: Ready,
+    /// The checks that go on, as in the spec, where the times are.
+    pub probes: Box<[Ready]>,
     /// Programs around its life. Times are in the spec.
     pub hooks: HookCommands,
     /// The requests and commands of its stop ladder. Order, times and signals are in the spec.
@@ -183,6 +185,8 @@ pub(crate) struct Places {
     pub(crate) hooks: At,
     pub(crate) ready: At,
     pub(crate) stop: At,
+    /// `live`, else `startup`.
+    pub(crate) probes: At,
 }
 
 /// A program and its arguments.
@@ -255,6 +259,13 @@ pub enum Ready {
     },
     /// A file exists.
     File(Box<str>),
+    /// A file was written lately. Only a check that goes on is of this kind.
+    Fresh {
+        /// Its path.
+        path: Box<str>,
+        /// How old it may be.
+        within: Duration,
+    },
     /// `READY=1`.
     Notify,
 }

@@ -117,6 +117,7 @@ fn programs<'a>(
         | ResolvedReady::Unix(_)
         | ResolvedReady::Log { .. }
         | ResolvedReady::File(_)
+        | ResolvedReady::Fresh { .. }
         | ResolvedReady::Notify => None,
     };
     let all = [
@@ -131,7 +132,14 @@ fn programs<'a>(
         ResolvedStop::Command(argv) => Some(("a stop command", argv.as_slice(), places.stop)),
         ResolvedStop::Http(..) => None,
     });
-    all.into_iter().filter_map(|(whose, argv, at)| Some((whose, argv?.as_slice(), at))).chain(commands)
+    let probes = resolved.probes.iter().filter_map(move |probe| match probe {
+        ResolvedReady::Exec(argv) => Some(("a check", argv.as_slice(), places.probes)),
+        _ => None,
+    });
+    all.into_iter()
+        .filter_map(|(whose, argv, at)| Some((whose, argv?.as_slice(), at)))
+        .chain(commands)
+        .chain(probes)
 }
 
 fn program(

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 
 use keepwell_core::spec::{
-    Condition, Hook, Kind, OnCrashLoop, Policy, Readiness, ServiceSpec, StopAction, StopStep, To,
+    Condition, Hook, Kind, OnCrashLoop, Policy, Probe, Purpose, Readiness, ServiceSpec, StopAction, StopStep,
+    To,
 };
 use serde::Serialize;
 
@@ -315,17 +316,60 @@ fn ready(t: &mut Teller<'_>, spec: &ServiceSpec, config: &ServiceConfig) {
         Ready::Exec(command) => t.live("exec", command),
         Ready::Log { pattern } => t.live("log", &Quoted(pattern)),
         Ready::File(path) => t.live("file", &Quoted(path)),
+        Ready::Fresh { .. } => {}
         Ready::Notify => t.restart("notify", &true),
     }
+    let goes_on = spec.probes.iter().find(|p| p.purpose == Purpose::Ready);
     match spec.ready {
         Readiness::None | Readiness::Delay(_) => {}
         Readiness::Probe { period, timeout } => {
             t.live("period", &Written(period));
-            t.live("timeout", &Written(timeout));
+            t.live("timeout", &Written(goes_on.map_or(timeout, |p| p.timeout)));
         }
         Readiness::Signalled { timeout } => t.live("timeout", &Written(timeout)),
     }
+    if let Some(probe) = goes_on {
+        t.live("success_threshold", &probe.success_threshold);
+        t.live("failure_threshold", &probe.failure_threshold);
+    }
     t.restart_if("watchdog", spec.watchdog.map(Written));
+    t.table("");
+    for purpose in [Purpose::Startup, Purpose::Live] {
+        let of = || spec.probes.iter().zip(&config.probes).filter(|(p, _)| p.purpose == purpose);
+        if of().next().is_some() {
+            t.live(purpose.name(), &List(of().map(|(probe, how)| ProbeText(probe, how))));
+        }
+    }
+}
+
+/// A check that goes on, as it would be written.
+struct ProbeText<'a>(&'a Probe, &'a Ready);
+
+impl Display for ProbeText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Ready::Http { url, status, body } => {
+                write!(f, "{{ http = {}, status = {}", Quoted(url), List(status.iter().map(Range)))?;
+                if let Some(body) = body {
+                    write!(f, ", body = {}", Quoted(body))?;
+                }
+            }
+            Ready::Tcp(address) => write!(f, "{{ tcp = {}", Quoted(address))?,
+            Ready::Unix(path) => write!(f, "{{ unix = {}", Quoted(path))?,
+            Ready::Exec(command) => write!(f, "{{ exec = {command}")?,
+            Ready::Fresh { path, within } => {
+                write!(f, "{{ file = {}, within = \"{}\"", Quoted(path), Written(*within))?;
+            }
+            Ready::None | Ready::Delay(_) | Ready::Log { .. } | Ready::File(_) | Ready::Notify => {
+                f.write_str("{")?
+            }
+        }
+        let p = self.0;
+        write!(f, ", period = \"{}\", timeout = \"{}\"", Written(p.period), Written(p.timeout))?;
+        write!(f, ", initial_delay = \"{}\"", Written(p.initial_delay))?;
+        let (success, failure) = (p.success_threshold, p.failure_threshold);
+        write!(f, ", success_threshold = {success}, failure_threshold = {failure} }}")
+    }
 }
 
 fn restart(t: &mut Teller<'_>, spec: &ServiceSpec) {

@@ -13,6 +13,7 @@ use crate::check;
 use crate::config::{Config, Context, ServiceConfig};
 use crate::diagnostic::Diagnostics;
 use crate::element::guardian::RawGuardian;
+use crate::element::healing::RawHealing;
 use crate::element::service::RawService;
 use crate::read::{At, Draft, Element, Key, Located, Name, Node, Reader, Table as _, nearest};
 use crate::source::Source;
@@ -24,6 +25,7 @@ struct Gathered {
     services: BTreeMap<Arc<str>, Read>,
     defaults: Option<Located<RawService>>,
     guardian: Option<Located<RawGuardian>>,
+    healing: Option<Located<RawHealing>>,
 }
 
 /// A service as it was read.
@@ -75,9 +77,15 @@ fn root(r: &mut Reader<'_>, document: &DeTable<'_>, into: &mut Gathered) {
                     into.guardian = Some(raw);
                 }
             }
+            "healing" => {
+                let old = into.healing.as_ref().map(|h| h.at);
+                if let Some(raw) = once::<RawHealing>(r, name, node, old) {
+                    into.healing = Some(raw);
+                }
+            }
             other => {
                 let hint = root_hint(other, node.get_ref());
-                r.unknown_key(name, &Key::ROOT, &["services", "defaults", "keepwell"], hint);
+                r.unknown_key(name, &Key::ROOT, &["services", "defaults", "keepwell", "healing"], hint);
             }
         }
     }
@@ -138,7 +146,7 @@ fn services(r: &mut Reader<'_>, node: &Node<'_>, into: &mut Gathered) {
 }
 
 fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
-    let Gathered { mut services, defaults, guardian } = gathered;
+    let Gathered { mut services, defaults, guardian, healing } = gathered;
     if services.is_empty() && r.errors() == 0 {
         let d = Draft::error("no-services", At::default(), "no service is defined");
         r.push(
@@ -167,11 +175,18 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
         read_specs.push((name.clone(), spec));
         configs.push((name.clone(), Arc::new(config)));
     }
+    let tags = configs.iter().flat_map(|(_, c)| c.tags.iter().map(AsRef::as_ref)).collect();
+    let healing = healing.map(|h| build::healing(r, &h.value, &tags)).unwrap_or_default();
+    for ((_, spec), (_, config)) in read_specs.iter_mut().zip(&configs) {
+        let group = |tag: &str| healing.groups.get_key_value(tag).map(|(name, _)| Arc::clone(name));
+        spec.healing = config.tags.iter().filter_map(|tag| group(tag)).collect();
+    }
     // Made from sorted pairs at once, a map has full nodes; one that is filled in order has them half empty, and these live
     // as long as the guardian.
     let specs = Specs {
         services: read_specs.into_iter().collect(),
         max_parallel_starts: guardian.max_parallel_starts,
+        healing,
     };
     let built: BTreeMap<Arc<str>, Arc<ServiceConfig>> = configs.into_iter().collect();
     check::cycles(r, &specs, &places);

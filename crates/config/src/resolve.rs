@@ -49,6 +49,8 @@ pub struct ResolvedService {
     pub capabilities: Option<Box<[u8]>>,
     /// How readiness is seen.
     pub ready: ResolvedReady,
+    /// The checks that go on.
+    pub probes: Vec<ResolvedReady>,
     /// Programs around its life.
     pub hooks: ResolvedHooks,
     /// The requests and commands of its stop ladder, by their numbers.
@@ -68,9 +70,10 @@ impl std::fmt::Debug for ResolvedService {
 }
 
 /// How readiness is seen, with everything filled in.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum ResolvedReady {
     /// It is not.
+    #[default]
     None,
     /// A time after the start.
     Delay(Duration),
@@ -94,6 +97,13 @@ pub enum ResolvedReady {
     },
     /// A file exists.
     File(PathBuf),
+    /// A file was written lately.
+    Fresh {
+        /// Its path.
+        path: PathBuf,
+        /// How old it may be.
+        within: Duration,
+    },
     /// `READY=1`.
     Notify,
 }
@@ -111,6 +121,7 @@ impl ResolvedReady {
             | ResolvedReady::Exec(_)
             | ResolvedReady::Log { .. }
             | ResolvedReady::File(_)
+            | ResolvedReady::Fresh { .. }
             | ResolvedReady::Notify => None,
         }
     }
@@ -319,6 +330,10 @@ impl ServiceConfig {
             |text: &str| filler.fill(text, Rule::Plain).map(|p| cx.base.join(p.as_ref())).map_err(trouble);
         let argv = |c: &Command| self.argv(c, &filler).map_err(trouble);
         let hook = |c: &Option<Command>| c.as_ref().map(argv).transpose();
+        let check = |check: &Ready| {
+            self.resolved_check(check, &filler, cx)
+                .map_err(|why| Diagnostic::error("bad-value", format!("services.{}: {why}", self.name)))
+        };
         Ok(ResolvedService {
             argv: argv(&self.command)?,
             line: self.line(&filler).map_err(trouble)?,
@@ -334,9 +349,8 @@ impl ServiceConfig {
             limits: self.limits,
             no_new_privileges: self.no_new_privileges,
             capabilities: self.capabilities.clone(),
-            ready: self.resolved_ready(&filler, cx).map_err(|why| {
-                Diagnostic::error("bad-value", format!("services.{}: ready: {why}", self.name))
-            })?,
+            ready: check(&self.ready)?,
+            probes: self.probes.iter().map(check).collect::<Result<_, _>>()?,
             hooks: ResolvedHooks {
                 pre_start: hook(&self.hooks.pre_start)?,
                 post_start: hook(&self.hooks.post_start)?,
@@ -439,9 +453,14 @@ impl ServiceConfig {
         Ok(ResolvedLog { stdout, stderr, rotate: self.log.rotate })
     }
 
-    pub(crate) fn resolved_ready(&self, filler: &Filler<'_>, cx: &Context) -> Result<ResolvedReady, String> {
+    pub(crate) fn resolved_check(
+        &self,
+        check: &Ready,
+        filler: &Filler<'_>,
+        cx: &Context,
+    ) -> Result<ResolvedReady, String> {
         let fill = |text: &str| filler.fill(text, Rule::Plain).map(Cow::into_owned).map_err(|t| t.words());
-        Ok(match &self.ready {
+        Ok(match check {
             Ready::None => ResolvedReady::None,
             Ready::Delay(d) => ResolvedReady::Delay(*d),
             Ready::Http { url, status, body } => {
@@ -457,6 +476,9 @@ impl ServiceConfig {
             Ready::Exec(command) => ResolvedReady::Exec(self.argv(command, filler).map_err(|t| t.words())?),
             Ready::Log { pattern } => ResolvedReady::Log { pattern: pattern.to_string() },
             Ready::File(path) => ResolvedReady::File(cx.base.join(fill(path)?)),
+            Ready::Fresh { path, within } => {
+                ResolvedReady::Fresh { path: cx.base.join(fill(path)?), within: *within }
+            }
             Ready::Notify => ResolvedReady::Notify,
         })
     }

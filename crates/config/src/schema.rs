@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use crate::element::depends::RawDependency;
 use crate::element::guardian::RawGuardian;
+use crate::element::healing::RawHealing;
 use crate::element::hooks::{RawHook, RawHooks};
 use crate::element::limits::RawLimits;
 use crate::element::log::{RawLog, RawRotate};
+use crate::element::probe::RawProbe;
 use crate::element::ready::ReadyTable;
 use crate::element::restart::{LimitTable, RawExitCodes, RawRestart};
 use crate::element::service::RawService;
@@ -26,6 +28,7 @@ pub fn schema() -> serde_json::Value {
         }
     }
     let guardian = RawGuardian::table_schema(&mut generator);
+    let healing = RawHealing::table_schema(&mut generator);
     let mut service = service;
     // `[defaults]` may give every other key, but never the command.
     service.insert("required".to_owned(), serde_json::json!(["command"]));
@@ -45,10 +48,14 @@ pub fn schema() -> serde_json::Value {
                 "description": "What all services share; a service's own keys win.",
                 "$ref": "#/$defs/defaults"
             },
-            "keepwell": { "description": "The guardian itself.", "$ref": "#/$defs/keepwell" }
+            "keepwell": { "description": "The guardian itself.", "$ref": "#/$defs/keepwell" },
+            "healing": {
+                "description": "How much of what lives may be ended because a check says that it is ill.",
+                "$ref": "#/$defs/healing"
+            }
         },
         "additionalProperties": false,
-        "$defs": { "service": service, "defaults": defaults, "keepwell": guardian }
+        "$defs": { "service": service, "defaults": defaults, "keepwell": guardian, "healing": healing }
     })
 }
 
@@ -64,6 +71,7 @@ pub fn reference() -> String {
     let mut out = String::new();
     section::<RawService>(&mut out, "`[services.NAME]` and `[defaults]`", "");
     section::<ReadyTable>(&mut out, "`ready`", "ready.");
+    section::<RawProbe>(&mut out, "`startup`, and `live`: each check", "");
     section::<RawRestart>(&mut out, "`restart`", "restart.");
     section::<LimitTable>(&mut out, "`restart.limit`", "restart.limit.");
     section::<RawExitCodes>(&mut out, "`restart.exit_codes`", "restart.exit_codes.");
@@ -75,6 +83,7 @@ pub fn reference() -> String {
     section::<RawRotate>(&mut out, "`log.rotate`", "log.rotate.");
     section::<RawLimits>(&mut out, "`limits`", "limits.");
     section::<RawGuardian>(&mut out, "`[keepwell]`", "");
+    section::<RawHealing>(&mut out, "`[healing]`", "");
     out
 }
 

@@ -10,8 +10,8 @@ use keepwell_config::{
 };
 use keepwell_core::ServiceSpec;
 use keepwell_core::spec::{
-    Condition, Dependency, ExitCodes, Hook, Kind, Limit, OnCrashLoop, Policy, Readiness, RestartPolicy,
-    StopAction, StopStep, To,
+    Condition, Dependency, ExitCodes, Healing, Hook, Kind, Limit, OnCrashLoop, Policy, Probe, Purpose,
+    Readiness, RestartPolicy, StopAction, StopStep, To,
 };
 
 /// Two folders, as this system separates them.
@@ -64,10 +64,37 @@ fn a_command_alone_has_the_defaults_of_the_design() {
     assert_eq!(config.warnings, []);
 }
 
+fn plain_probe() -> Probe {
+    Probe {
+        purpose: Purpose::Live,
+        name: String::new(),
+        period: secs(5),
+        timeout: secs(1),
+        initial_delay: Duration::ZERO,
+        success_threshold: 1,
+        failure_threshold: 3,
+    }
+}
+
 #[test]
 fn every_key_arrives() {
     let config = good(include_str!("good/full.toml"));
     assert_eq!(config.warnings, []);
+    let shop = Limit { max: 2, window: secs(300) };
+    let healing =
+        Healing { limit: Some(Limit { max: 20, window: secs(600) }), groups: [("shop".into(), shop)].into() };
+    assert_eq!(config.specs.healing, healing);
+    let db = spec(&config, "db");
+    assert_eq!(db.ready, Readiness::Probe { period: secs(1), timeout: secs(60) });
+    let goes_on = Probe {
+        purpose: Purpose::Ready,
+        name: "tcp [::1]:5432".into(),
+        period: secs(1),
+        timeout: Duration::from_millis(300),
+        failure_threshold: 2,
+        ..plain_probe()
+    };
+    assert_eq!(db.probes, [goes_on]);
     let web = spec(&config, "web");
     assert_eq!(
         ServiceSpec { fingerprint: 0, ..web },
@@ -118,6 +145,26 @@ fn every_key_arrives() {
                 post_stop: Some(Hook { timeout: secs(30), may_fail: false }),
             },
             watchdog: None,
+            probes: vec![
+                Probe {
+                    purpose: Purpose::Startup,
+                    name: "tcp 127.0.0.1:${PORT}".into(),
+                    failure_threshold: 30,
+                    ..plain_probe()
+                },
+                Probe {
+                    name: "http 127.0.0.1:${PORT}/live".into(),
+                    period: secs(2),
+                    timeout: Duration::from_millis(500),
+                    initial_delay: secs(3),
+                    success_threshold: 2,
+                    failure_threshold: 5,
+                    ..plain_probe()
+                },
+                Probe { name: "exec ./is-well".into(), ..plain_probe() },
+                Probe { name: "file run/beat".into(), ..plain_probe() },
+            ],
+            healing: vec!["shop".into()],
             fingerprint: 0,
         }
     );

@@ -71,11 +71,13 @@ pub enum Effect {
         /// The main run.
         run: RunId,
     },
-    /// Try readiness once; `Input::Probe` with the same id follows within `timeout`.
+    /// Try a check once; `Input::Probe` with the same id follows within `timeout`.
     Probe {
         /// Comes back with the answer.
         probe: ProbeId,
-        /// Whose readiness.
+        /// Which check of the service: the one that makes it ready, or that of this number in `ServiceSpec::probes`.
+        listed: Option<usize>,
+        /// Which run is asked.
         run: RunId,
         /// Of which service.
         service: ServiceId,

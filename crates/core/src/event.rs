@@ -8,6 +8,7 @@ use core::time::Duration;
 use crate::command::By;
 use crate::effect::Role;
 use crate::id::{RunId, ServiceId};
+use crate::spec::Purpose;
 use crate::time::{Now, Wall};
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,31 @@ pub enum EventKind {
     WatchdogExpired {
         /// The time it had.
         timeout: Duration,
+    },
+    /// A check that goes on failed as often in a row as its threshold says. What follows is told by what follows.
+    ProbeFailed {
+        /// Which kind.
+        purpose: Purpose,
+        /// Which one: `http 127.0.0.1:8080/health`.
+        probe: String,
+        /// So often in a row.
+        failures: u32,
+        /// What the last attempt said.
+        last: String,
+    },
+    /// It passes again.
+    ProbeRecovered {
+        /// Which kind.
+        purpose: Purpose,
+        /// Which one.
+        probe: String,
+        /// After so long.
+        after: Duration,
+    },
+    /// A service that should be ended and restarted is left as it is, since a budget of such restarts is spent.
+    HealingHeld {
+        /// Whose budget: `the budget of this host (10 in 10 min)`.
+        budget: String,
     },
     /// A restart was decided.
     RestartScheduled {

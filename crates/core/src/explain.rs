@@ -9,7 +9,7 @@ use core::time::Duration;
 use crate::command::By;
 use crate::event::State;
 use crate::service::{Alive, Ending, GaveUp, LastAnswer, Origin, Phase, Stage};
-use crate::spec::{Kind, Limit, Policy, Readiness};
+use crate::spec::{Kind, Limit, Policy, Purpose, Readiness};
 use crate::supervisor::{DeadlineReason, Explanation, StepOutcome, StepRecord, Supervisor};
 use crate::time::{Human, Now, Wall};
 use crate::words;
@@ -106,7 +106,12 @@ impl Supervisor {
                     format!("{starting} services are starting; at most {max} may at a time"),
                 );
             }
-            Phase::Alive(a) if a.up.is_none() => self.explain_check(i, a, lines),
+            Phase::Alive(a) => {
+                if a.up.is_none() && a.started_up() {
+                    self.explain_check(i, a, lines);
+                }
+                self.explain_probes(i, a, now, lines);
+            }
             Phase::Ending(e) => self.explain_ending(i, e, lines),
             Phase::Stopped
             | Phase::Completed
@@ -115,8 +120,7 @@ impl Supervisor {
             | Phase::BackingOff { .. }
             | Phase::CrashLooping { .. }
             | Phase::PreStart
-            | Phase::Spawning { .. }
-            | Phase::Alive(_) => {}
+            | Phase::Spawning { .. } => {}
         }
         if matches!(s.phase, Phase::PreStart | Phase::Spawning { .. } | Phase::Alive(_)) && s.hold.is_some() {
             lines.fact("started", self.reason_start(i));
@@ -137,9 +141,39 @@ impl Supervisor {
         };
         lines.fact("readiness", what);
         match &a.check.last {
-            LastAnswer::None => {}
+            LastAnswer::None | LastAnswer::Passed => {}
             LastAnswer::Failed(why) => lines.fact("last check", why.clone()),
             LastAnswer::Unknown(why) => lines.fact("last check", format!("could not be made: {why}")),
+        }
+    }
+
+    /// A line for each check that goes on: how it is known, and what it says.
+    fn explain_probes(&self, i: usize, a: &Alive, now: Now, lines: &mut Lines) {
+        for (probe, p) in self.spec(i).probes.iter().zip(&a.probes) {
+            let says = match &p.last {
+                LastAnswer::None if p.purpose == Purpose::Startup => "not tried yet".into(),
+                LastAnswer::None if !a.started_up() => "waits for the startup check".into(),
+                LastAnswer::None => "not tried yet".into(),
+                LastAnswer::Passed => "passes".into(),
+                LastAnswer::Failed(why) if p.failures == 0 => {
+                    format!("fails, which does not count yet: {why}")
+                }
+                LastAnswer::Failed(why) => {
+                    format!(
+                        "failed {} times in a row, {} make it ill: {why}",
+                        p.failures, probe.failure_threshold
+                    )
+                }
+                LastAnswer::Unknown(why) => format!("could not be made: {why}"),
+            };
+            lines.fact(&format!("{} check", p.purpose.name()), format!("{}: {says}", probe.name));
+            if p.purpose == Purpose::Live
+                && p.ill.is_some()
+                && let Some(budget) = self.spent_budget(i, now)
+            {
+                lines
+                    .fact("left running", format!("{budget} is spent; it is ended when there is room again"));
+            }
         }
     }
 
@@ -186,7 +220,7 @@ impl Supervisor {
     /// What happens by itself, when, and why.
     fn explain_next(&self, i: usize, now: Now, lines: &mut Lines) {
         let s = &self.services[i].s;
-        if let Some((at, why)) = s.next_deadline(self.spec(i).restart.reset_after) {
+        if let Some((at, why)) = s.next_told(self.spec(i).restart.reset_after) {
             let wait = Human(at.since(now.mono));
             let attempt = s.tracker.attempt();
             lines.fact(
@@ -196,6 +230,9 @@ impl Supervisor {
                         format!("attempt {attempt} in {wait}, or as soon as its program file changes")
                     }
                     DeadlineReason::Restart => format!("attempt {attempt} in {wait}"),
+                    DeadlineReason::Probe if matches!(&s.phase, Phase::Alive(a) if a.up.is_some() || !a.started_up()) => {
+                        format!("it is checked again in {wait}")
+                    }
                     DeadlineReason::Probe => format!("its readiness is checked again in {wait}"),
                     DeadlineReason::ReadyTimeout => format!("it has failed if it is not ready in {wait}"),
                     DeadlineReason::Up => format!("it counts as up in {wait}"),

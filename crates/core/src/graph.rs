@@ -43,6 +43,7 @@ pub(crate) struct Counts {
     pub(crate) all: usize,
     pub(crate) started: usize,
     pub(crate) up: usize,
+    pub(crate) well: usize,
     pub(crate) completed: usize,
     /// Not coming by itself, and not started, not up, not completed.
     absent: [usize; 3],
@@ -62,8 +63,9 @@ impl Counts {
         step(&mut self.all, old.counted, new.counted);
         step(&mut self.started, old.started, new.started);
         step(&mut self.up, old.up, new.up);
+        step(&mut self.well, old.well, new.well);
         step(&mut self.completed, old.completed, new.completed);
-        let absent = |f: Facet| [f.absent && !f.started, f.absent && !f.up, f.absent && !f.completed];
+        let absent = |f: Facet| [f.absent && !f.started, f.absent && !f.well, f.absent && !f.completed];
         for ((n, was), is) in self.absent.iter_mut().zip(absent(old)).zip(absent(new)) {
             step(n, was, is);
         }
@@ -74,6 +76,11 @@ impl Counts {
     /// Every instance meets the condition.
     pub(crate) fn meet(&self, condition: Condition) -> bool {
         self.number(condition) >= self.all
+    }
+
+    /// Every instance meets the condition, or did until a check of its own took its readiness away.
+    pub(crate) fn lives(&self, condition: Condition) -> bool {
+        self.number(condition).max(if condition == Condition::Ready { self.up } else { 0 }) >= self.all
     }
 
     /// Every instance meets the condition or is not coming by itself.
@@ -89,7 +96,7 @@ impl Counts {
     fn number(&self, condition: Condition) -> usize {
         match condition {
             Condition::Started => self.started,
-            Condition::Ready => self.up,
+            Condition::Ready => self.well,
             Condition::Completed => self.completed,
         }
     }

@@ -15,7 +15,7 @@ use crate::service::{
 };
 use crate::spec::{Condition, Kind, ServiceSpec, Specs};
 use crate::supervisor::{Census, GuardianSnapshot, Supervisor};
-use crate::time::{Now, Wall};
+use crate::time::{Mono, Now, Wall};
 
 /// Numbers are leased in blocks, so that a new run does not change the guardian's piece of the snapshot each time.
 const LEASE: u64 = 1024;
@@ -37,6 +37,7 @@ impl Supervisor {
             graph: Graph::default(),
             runs: BTreeMap::new(),
             probes: BTreeMap::new(),
+            blind_until: Mono(0),
             timers: BTreeSet::new(),
             queue: VecDeque::new(),
             touched: Vec::new(),
@@ -216,7 +217,7 @@ impl Supervisor {
         self.census.change(old, new);
         let group = self.services[i].group;
         self.graph.groups[group].counts.change(old, new);
-        let seen = |f: Facet| (f.counted, f.started, f.up, f.completed, f.absent);
+        let seen = |f: Facet| (f.counted, f.started, f.up, f.well, f.completed, f.absent);
         if seen(old) != seen(new) {
             for at in 0..self.graph.groups[group].dependents.len() {
                 self.enqueue_group(self.graph.groups[group].dependents[at]);
@@ -245,7 +246,8 @@ impl Supervisor {
         let mut facet = match &s.phase {
             Phase::Stopped => Facet { absent: true, kept: s.stopped_by.is_some(), ..none },
             Phase::Completed => {
-                Facet { started: oneshot, up: oneshot, completed: oneshot, absent: !oneshot, ..none }
+                let done = oneshot;
+                Facet { started: done, up: done, well: done, completed: done, absent: !done, ..none }
             }
             Phase::GaveUp(why) => {
                 Facet { absent: true, failed: true, kept: *why == GaveUp::ConfigError, ..none }
@@ -259,12 +261,13 @@ impl Supervisor {
             Phase::PreStart | Phase::Spawning { .. } => {
                 Facet { active: true, starting: !held, absent: s.tracker.is_looping(), ..none }
             }
-            Phase::Alive(Alive { up, checked, leaving, .. }) => {
+            Phase::Alive(a) => {
+                let Alive { up, checked, leaving, .. } = a;
                 let frozen = s.hold.as_ref().is_some_and(|h| h.freeze);
                 let starting = up.is_none() && *checked && !held;
                 let absent = up.is_none() && s.tracker.is_looping();
                 let up = up.is_some() && leaving.is_none() && !frozen && (!oneshot || *checked);
-                Facet { active: true, started: true, up, absent, starting, ..none }
+                Facet { active: true, started: true, up, well: up && !a.unready(), absent, starting, ..none }
             }
             Phase::Ending(e) => {
                 // A tree that outlives its kill holds nobody else up.
@@ -316,8 +319,8 @@ impl Supervisor {
         let deps = &self.graph.groups[self.services[i].group].deps;
         let missing = |e: &&Edge| {
             let counts = &self.graph.groups[e.group].counts;
-            // What it can start without, it can run without.
-            e.bind && !counts.meet(e.condition) && (e.required || !counts.meet_or_absent(e.condition))
+            // What it can start without, it can run without; and nothing is ended because another is not ready for a while.
+            e.bind && !counts.lives(e.condition) && (e.required || !counts.meet_or_absent(e.condition))
         };
         deps.iter().find(missing).map(|e| Arc::clone(&self.graph.groups[e.group].name))
     }
@@ -363,6 +366,9 @@ impl Supervisor {
         let run = s.main_run();
         let alive = matches!(s.phase, Phase::Alive(_));
         let before = core::mem::replace(&mut s.lost, missing);
+        if let Phase::Alive(a) = &mut s.phase {
+            a.mended = false;
+        }
         let after = self.services[i].s.lost.clone();
         if alive && before.is_some() != after.is_some() {
             let lost = after.map(|name| self.group_in_words(&name));
@@ -400,17 +406,9 @@ impl Supervisor {
             return;
         }
         let spec = self.spec(i);
-        let (oneshot, reset_after) = (spec.kind == Kind::Oneshot, spec.restart.reset_after);
+        let oneshot = spec.kind == Kind::Oneshot;
+        self.retime(i);
         let service = &mut self.services[i];
-        let timer = service.s.next_deadline(reset_after).map(|(at, _)| at);
-        if timer != service.timer {
-            if let Some(at) = core::mem::replace(&mut service.timer, timer) {
-                self.timers.remove(&(at, i));
-            }
-            if let Some(at) = timer {
-                self.timers.insert((at, i));
-            }
-        }
         if !service.dirty {
             service.dirty = true;
             self.dirty.push_back(i);
@@ -421,12 +419,29 @@ impl Supervisor {
             let from = core::mem::replace(&mut service.s.shown, state);
             service.s.since = now.wall;
             let run = service.s.main_run();
+            let mended = matches!(&service.s.phase, Phase::Alive(a) if a.mended);
             let reason = match (from, state) {
                 // Why it was started is an old story by now.
+                (State::Degraded, State::Running | State::Ready) if mended => "its checks pass again".into(),
                 (State::Degraded, State::Running | State::Ready) => "all that it depends on is back".into(),
                 _ => self.reason(i),
             };
             self.tell(now, Some(i), run, EventKind::StateChanged { from, to: state, reason });
+        }
+    }
+
+    /// Its entry in the timer queue. Alone, for what a new daemon need not know: the snapshot stays as it is.
+    pub(crate) fn retime(&mut self, i: usize) {
+        let reset_after = self.spec(i).restart.reset_after;
+        let service = &mut self.services[i];
+        let timer = service.s.next_deadline(reset_after).map(|(at, _)| at);
+        if timer != service.timer {
+            if let Some(at) = core::mem::replace(&mut service.timer, timer) {
+                self.timers.remove(&(at, i));
+            }
+            if let Some(at) = timer {
+                self.timers.insert((at, i));
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitStatus};
 use crate::id::{RunId, ServiceId};
-use crate::service::{Asked, Cause, Ending, HookEnd, Origin, Phase, ServiceSnapshot, Stage};
+use crate::service::{Asked, Cause, Ending, HookEnd, Origin, Phase, Probed, ServiceSnapshot, Stage};
 use crate::supervisor::{Adoption, Input, Supervisor};
 use crate::time::Now;
 
@@ -27,10 +27,11 @@ impl Supervisor {
         }
         for (id, mut s) in services {
             // The probes of the old daemon died with it.
-            if let Phase::Alive(a) = &mut s.phase
-                && a.check.in_flight.take().is_some()
-            {
-                a.check.next = Some(now.mono);
+            if let Phase::Alive(a) = &mut s.phase {
+                if a.check.in_flight.take().is_some() {
+                    a.check.next = Some(now.mono);
+                }
+                a.probes.iter_mut().for_each(Probed::forget);
             }
             // A request to stop is not sent again, as no signal is: the next step comes by itself.
             if s.hook.as_ref().is_none_or(|h| h.role != Role::Stop)
@@ -181,6 +182,7 @@ impl Supervisor {
                 // Life signs were taken in without being written down.
                 *at = now.mono + *interval;
             }
+            self.begin_probes(i, now);
             self.go_on_with_reload(i, now);
             if self.services[i].vacant {
                 continue;

@@ -255,7 +255,8 @@ impl Supervisor {
         let (Some(before), Some(after)) = (old.services.get(name), self.specs.services.get(name)) else {
             return;
         };
-        let (check, watchdog) = (before.ready != after.ready, before.watchdog != after.watchdog);
+        let check = before.ready != after.ready || before.probes != after.probes;
+        let watchdog = before.watchdog != after.watchdog;
         let interval = after.watchdog;
         let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
         if watchdog && (a.up.is_some() || !a.checked) {

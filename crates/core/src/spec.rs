@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,6 +19,25 @@ pub struct Specs {
     pub services: BTreeMap<Arc<str>, ServiceSpec>,
     /// At most this many services are in `starting` at once; `None` is no bound.
     pub max_parallel_starts: Option<u32>,
+    /// How much may be ended because of a probe.
+    pub healing: Healing,
+}
+
+/// Bounds on the ending of what lives, so that a cause that many share does not make keepwell the outage. A service's own
+/// `restart.limit` is one more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Healing {
+    /// Over all services; `None`: without bound.
+    pub limit: Option<Limit>,
+    /// Over the services of a group, by its name.
+    pub groups: BTreeMap<Arc<str>, Limit>,
+}
+
+impl Default for Healing {
+    /// 10 in 10 min: enough for services that fail by themselves, and few where all fail by one cause.
+    fn default() -> Self {
+        Self { limit: Some(Limit { max: 10, window: Duration::from_secs(600) }), groups: BTreeMap::new() }
+    }
 }
 
 /// One service.
@@ -43,6 +63,10 @@ pub struct ServiceSpec {
     pub hooks: Hooks,
     /// Without a life sign for this long after it was ready, the run is ended and restarted (`WATCHDOG=1`).
     pub watchdog: Option<Duration>,
+    /// Checks that go on while it lives, in the order of the shell's list of them.
+    pub probes: Vec<Probe>,
+    /// The groups of [`Healing::groups`] that it belongs to.
+    pub healing: Vec<Arc<str>>,
     /// Differs when anything that only a restart can apply has changed (command, environment, user, limits …).
     pub fingerprint: u64,
 }
@@ -102,6 +126,49 @@ pub enum Readiness {
         /// Not ready this long after the start: the run has failed.
         timeout: Duration,
     },
+}
+
+/// A check that goes on. The shell tries it when told (`Effect::Probe`).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Probe {
+    /// What follows from its answers.
+    pub purpose: Purpose,
+    /// How people know it, without secrets: `http 127.0.0.1:8080/health`.
+    pub name: String,
+    /// From the start of one attempt to the start of the next; attempts never overlap.
+    pub period: Duration,
+    /// An attempt that takes longer has failed.
+    pub timeout: Duration,
+    /// No attempt so long after the start of the process.
+    pub initial_delay: Duration,
+    /// So many passes in a row make it well.
+    pub success_threshold: u32,
+    /// So many failures in a row make it ill.
+    pub failure_threshold: u32,
+}
+
+/// See [`Probe::purpose`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Until it has passed, no other check is made, and the service is not ready; when it is ill, the run has failed.
+    Startup,
+    /// Tried from readiness on; while it is ill the service is not ready, and goes on.
+    Ready,
+    /// When it is ill, the run is ended and restarted, as far as the budgets allow. Failures before the service is up are
+    /// not counted.
+    Live,
+}
+
+impl Purpose {
+    /// The configuration's word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Purpose::Startup => "startup",
+            Purpose::Ready => "ready",
+            Purpose::Live => "live",
+        }
+    }
 }
 
 /// See ARCHITECTURE.md, "Restart policy", for the rules these numbers feed.
@@ -304,6 +371,8 @@ impl Default for ServiceSpec {
             stop_timeout: None,
             hooks: Hooks::default(),
             watchdog: None,
+            probes: vec![],
+            healing: vec![],
             fingerprint: 0,
         }
     }

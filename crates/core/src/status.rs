@@ -18,7 +18,7 @@ impl Supervisor {
         let service = &self.services[i];
         let s = &service.s;
         let spec = self.spec(i);
-        let next = s.next_deadline(spec.restart.reset_after);
+        let next = s.next_told(spec.restart.reset_after);
         let next_attempt = match s.phase {
             Phase::BackingOff { until } | Phase::CrashLooping { until } if s.hold.is_none() => Some(until),
             Phase::Stopped
@@ -76,7 +76,7 @@ impl Supervisor {
             facet.counted
                 && !match edge.condition {
                     Condition::Started => facet.started,
-                    Condition::Ready => facet.up,
+                    Condition::Ready => facet.well,
                     Condition::Completed => facet.completed,
                 }
         };
@@ -102,6 +102,7 @@ impl Supervisor {
             State::Starting => "starting",
             State::Running => "running, and not up yet",
             State::Ready => "ready",
+            State::Degraded if matches!(&s.phase, Phase::Alive(a) if a.unready()) => "not ready any more",
             State::Degraded => "degraded",
             State::Paused => "paused",
             State::Stopping => "stopping",
@@ -116,7 +117,7 @@ impl Supervisor {
     /// The first instance of a service that is not well.
     pub(crate) fn group_in_words(&self, name: &str) -> String {
         let group = self.graph.group(name).map(|g| &self.graph.groups[g]);
-        let worst = group.and_then(|g| g.instances.iter().find(|i| !self.services[**i].facet.up));
+        let worst = group.and_then(|g| g.instances.iter().find(|i| !self.services[**i].facet.well));
         match worst {
             Some(i) => self.in_words(*i),
             None => format!("{name} is missing"),
@@ -142,6 +143,8 @@ impl Supervisor {
             Phase::Alive(a) => {
                 if a.leaving.is_some() {
                     "it says that it is stopping".into()
+                } else if let (Some(_), Some(words)) = (a.up, a.ill()) {
+                    words.into()
                 } else if let (Some(_), Some((_, words))) = (a.up, self.blockers(i).first()) {
                     words.clone()
                 } else {

@@ -309,6 +309,8 @@ pub struct Supervisor {
     pub(crate) runs: BTreeMap<RunId, usize>,
     /// Attempts of probes that are under way.
     pub(crate) probes: BTreeMap<ProbeId, usize>,
+    /// The host or this daemon slept until just before: until then no failed probe counts.
+    pub(crate) blind_until: Mono,
     /// The earliest deadline of each service that has one.
     pub(crate) timers: BTreeSet<(Mono, usize)>,
     /// Services whose surroundings changed: in this turn, or in one that had started enough already.
@@ -376,6 +378,8 @@ pub struct GuardianSnapshot {
     pub(crate) enabled: BTreeMap<String, bool>,
     /// Over the file's `instances`.
     pub(crate) scaled: BTreeMap<String, u16>,
+    /// When living runs were ended because of a probe, by budget, oldest first; the host's has no name.
+    pub(crate) healed: BTreeMap<Arc<str>, VecDeque<Mono>>,
 }
 
 /// See [`Supervisor::nothing_left`].
@@ -394,7 +398,8 @@ impl Supervisor {
     #[must_use]
     pub fn new(specs: Specs, persisted: Persisted, seed: u64, now: Now) -> Self {
         let Persisted { desired, enabled, holds, scaled } = persisted;
-        let guardian = GuardianSnapshot { seed, lease: 1, shutting_down: false, enabled, scaled };
+        let healed = BTreeMap::new();
+        let guardian = GuardianSnapshot { seed, lease: 1, shutting_down: false, enabled, scaled, healed };
         let mut this = Self::empty(specs, guardian);
         this.unborn = true;
         this.tell(now, None, None, EventKind::GuardianStarted);

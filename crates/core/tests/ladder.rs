@@ -34,7 +34,7 @@ fn term(wait: u64) -> StopStep {
 fn specs(stop: Vec<StopStep>) -> Specs {
     let restart = RestartPolicy { jitter: 0, ..RestartPolicy::default() };
     let web = ServiceSpec { stop, restart, ..ServiceSpec::default() };
-    Specs { services: BTreeMap::from([(Arc::from("web"), web)]), max_parallel_starts: None }
+    Specs { services: BTreeMap::from([(Arc::from("web"), web)]), ..Specs::default() }
 }
 
 /// What is done, in short, and what is told of the ladder.

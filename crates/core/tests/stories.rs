@@ -23,10 +23,8 @@ fn effects(s: &mut Supervisor) -> Vec<Effect> {
 
 #[test]
 fn a_service_is_started_restarted_and_stopped() {
-    let specs = Specs {
-        services: BTreeMap::from([(Arc::from("web"), ServiceSpec::default())]),
-        max_parallel_starts: None,
-    };
+    let specs =
+        Specs { services: BTreeMap::from([(Arc::from("web"), ServiceSpec::default())]), ..Specs::default() };
     let mut s = Supervisor::new(specs, Persisted::default(), 1, at(0));
     let id = s.resolve("web").unwrap().remove(0);
     let spawn = |n| Effect::Spawn { run: RunId(n), service: id.clone(), role: Role::Main };
@@ -84,7 +82,7 @@ fn needs(on: &str, required: bool) -> ServiceSpec {
 
 fn pair(dependent: ServiceSpec) -> Specs {
     let services = BTreeMap::from([(Arc::from("db"), ServiceSpec::default()), (Arc::from("web"), dependent)]);
-    Specs { services, max_parallel_starts: None }
+    Specs { services, ..Specs::default() }
 }
 
 fn states(s: &Supervisor, now: Now) -> Vec<State> {
@@ -114,7 +112,7 @@ fn a_hold_and_its_end_outlive_everything() {
     let mut store = Persisted::default();
     let specs = || Specs {
         services: BTreeMap::from([(Arc::from("web"), ServiceSpec::default())]),
-        max_parallel_starts: None,
+        ..Specs::default()
     };
     let mut s = Supervisor::new(specs(), Persisted::default(), 1, at(0));
     let pause = Command::Pause {
@@ -151,7 +149,7 @@ fn a_failed_oneshot_lets_up_end_with_a_failure() {
     migrate.restart.policy = Policy::Never;
     for (code, failed) in [(0, false), (1, true)] {
         let services = BTreeMap::from([(Arc::from("migrate"), migrate.clone())]);
-        let specs = Specs { services, max_parallel_starts: None };
+        let specs = Specs { services, ..Specs::default() };
         let mut s = Supervisor::new(specs, Persisted::default(), 1, at(0));
         assert_eq!(s.nothing_left(), None);
         s.handle(at(1), Input::Spawned { run: RunId(1), pid: 7 });

@@ -32,7 +32,7 @@ impl Story {
         let db =
             ServiceSpec { ready: Readiness::Signalled { timeout: Duration::from_secs(3600) }, ..exact() };
         let services = BTreeMap::from([(Arc::from("db"), db), (Arc::from("web"), web)]);
-        let specs = Specs { services, max_parallel_starts: None };
+        let specs = Specs { services, ..Specs::default() };
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(0) };
         let sup = Supervisor::new(specs, Persisted::default(), 1, now);
         let mut story =

@@ -54,8 +54,10 @@ kinds! {
     SILENT = 114 Warning "no life sign of a service came in time",
     HOOK_FAILED = 115 Warning "a hook of a service failed",
     STUCK = 116 Warning "processes of a service do not die",
+    ILL = 117 Warning "a check of a service failed as often in a row as its threshold says",
     CRASH_LOOPED = 120 Error "a service was restarted too often and is tried slowly",
     GAVE_UP = 121 Error "a service is not tried again by itself",
+    LEFT_ILL = 122 Error "a service whose check fails is left as it is, since a budget of restarts is spent",
 }
 
 /// What an event is in the event log; `None`: nothing that belongs there.
@@ -96,6 +98,8 @@ pub fn kind(event: &EventKind) -> Option<Kind> {
         EventKind::RestartScheduled { .. } => RETRIED,
         EventKind::ReadyTimedOut { .. } => NOT_READY,
         EventKind::WatchdogExpired { .. } => SILENT,
+        EventKind::ProbeFailed { .. } => ILL,
+        EventKind::HealingHeld { .. } => LEFT_ILL,
         EventKind::HookFailed { .. } => HOOK_FAILED,
         EventKind::StopStuck { .. } => STUCK,
         EventKind::CrashLooped { .. } => CRASH_LOOPED,
@@ -105,6 +109,7 @@ pub fn kind(event: &EventKind) -> Option<Kind> {
         | EventKind::Exited { .. }
         | EventKind::SpawnFailed(..)
         | EventKind::Ready { .. }
+        | EventKind::ProbeRecovered { .. }
         | EventKind::StopStepTaken { .. }
         | EventKind::StopStepFailed { .. }
         | EventKind::LeftoversKilled

@@ -84,8 +84,15 @@ impl Lines {
             return Some(self.state(service, state, took, if known { "" } else { &reason }));
         }
         // A change of state follows each of these, and its reason says the same.
-        let told_by_state =
-            ["exited", "spawn_failed", "ready_timed_out", "watchdog_expired", "crash_looped", "gave_up"];
+        let told_by_state = [
+            "exited",
+            "spawn_failed",
+            "ready_timed_out",
+            "watchdog_expired",
+            "probe_failed",
+            "crash_looped",
+            "gave_up",
+        ];
         if e.level == "info" || e.kind == "dependency_changed" || told_by_state.contains(&e.kind.as_str()) {
             return None;
         }

@@ -3,6 +3,7 @@
 
 mod no_effect;
 mod policy;
+mod probes;
 mod process;
 mod ready;
 mod stop;
@@ -74,6 +75,7 @@ impl Building<'_, '_> {
         let hooks = self.hooks(raw.hooks.as_ref().map(|h| &h.value));
         let (stop, asks) = self.stop(raw.stop.as_ref().map(|s| &s.value), shell);
         let readiness = self.ready(&raw, kind);
+        let probes = self.probes(&raw, kind);
         let instances = raw.instances.as_ref().map_or(1, |n| u16::try_from(n.value.0).unwrap_or(u16::MAX));
         let mut spec = ServiceSpec {
             kind,
@@ -86,10 +88,13 @@ impl Building<'_, '_> {
             stop_timeout: raw.stop_timeout.as_ref().map(|t| t.value.0),
             hooks: hooks.0,
             watchdog: readiness.watchdog,
+            probes: probes.specs,
+            healing: vec![],
             fingerprint: 0,
         };
         let mut config = self.process(&raw, command, env);
         config.ready = readiness.how;
+        config.probes = probes.how.into();
         config.hooks = hooks.1;
         config.stop = asks;
         config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);
@@ -100,6 +105,7 @@ impl Building<'_, '_> {
             self.texts(&config, &raw);
             self.targets(&config, raw.ready.as_ref());
             self.stop_targets(&config, raw.stop.as_ref().map(|s| &s.value));
+            self.probe_targets(&config, &probes.places);
         }
         no_effect::warn(self, &raw);
         spec.fingerprint = keys::fingerprint(&spec, &config);
@@ -241,7 +247,12 @@ impl Building<'_, '_> {
             Ready::Tcp(_) => raw.tcp.as_ref(),
             Ready::Unix(_) => raw.unix.as_ref(),
             Ready::File(_) => raw.file.as_ref(),
-            Ready::None | Ready::Delay(_) | Ready::Exec(_) | Ready::Log { .. } | Ready::Notify => None,
+            Ready::None
+            | Ready::Delay(_)
+            | Ready::Exec(_)
+            | Ready::Log { .. }
+            | Ready::Notify
+            | Ready::Fresh { .. } => None,
         };
         let Some(filled) = filled else { return };
         let key = format!("`ready` in services.{}", self.name);
@@ -249,7 +260,7 @@ impl Building<'_, '_> {
         if !self.text(&filler, filled, &key) {
             return;
         }
-        if let Err(why) = config.resolved_ready(&filler, self.cx) {
+        if let Err(why) = config.resolved_check(&config.ready, &filler, self.cx) {
             let d = Draft::error("bad-value", filled.at, format!("{key} is no address that can be checked"));
             let http = matches!(config.ready, Ready::Http { .. });
             let help =
@@ -340,6 +351,8 @@ pub(crate) fn check_defaults(r: &mut Reader<'_>, d: &RawService) {
         }
     }
 }
+
+pub(crate) use probes::healing;
 
 /// `[keepwell]`.
 pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig {

@@ -105,6 +105,7 @@ impl Building<'_, '_> {
             no_new_privileges: flag(&raw.no_new_privileges),
             capabilities: raw.capabilities.as_ref().map(|c| c.value.0.clone()),
             ready: Ready::None,
+            probes: Box::default(),
             hooks: HookCommands::default(),
             stop: Box::default(),
             log: LogConfig { file: None, stderr_file: None, rotate: Rotate::default() },
@@ -125,6 +126,7 @@ impl Building<'_, '_> {
             hooks: or_name(at(raw.hooks.as_ref())),
             ready: or_name(at(raw.ready.as_ref())),
             stop: or_name(at(raw.stop.as_ref())),
+            probes: or_name(at(raw.live.as_ref()).or(at(raw.startup.as_ref()))),
         }
     }
 

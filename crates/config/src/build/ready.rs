@@ -12,7 +12,7 @@ use crate::element::service::RawService;
 use crate::read::{At, Draft, Located, Reader};
 
 /// From one attempt to the next.
-const PERIOD: Duration = Duration::from_secs(1);
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
 /// More often would load the service that is starting.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 /// The whole time to become ready.
@@ -45,6 +45,7 @@ fn goes_with(check: &str, key: &str) -> bool {
         "status" | "body" => check == "http",
         "watchdog" => check == "notify",
         "period" => matches!(check, "http" | "tcp" | "unix" | "exec" | "file"),
+        "success_threshold" | "failure_threshold" => matches!(check, "http" | "tcp" | "unix" | "exec"),
         _ => check != "delay",
     }
 }
@@ -56,6 +57,8 @@ fn extras(t: &ReadyTable) -> impl Iterator<Item = (&'static str, At)> {
         ("period", t.period.as_ref().map(|l| l.at)),
         ("timeout", t.timeout.as_ref().map(|l| l.at)),
         ("watchdog", t.watchdog.as_ref().map(|l| l.at)),
+        ("success_threshold", t.success_threshold.as_ref().map(|l| l.at)),
+        ("failure_threshold", t.failure_threshold.as_ref().map(|l| l.at)),
     ];
     all.into_iter().filter_map(|(name, at)| at.map(|at| (name, at)))
 }
@@ -103,10 +106,11 @@ impl Building<'_, '_> {
             return none;
         }
         let period = self.span(t.period.as_ref(), PERIOD, SHORTEST_PERIOD, "period");
-        let timeout = self.span(t.timeout.as_ref(), TIMEOUT, SHORTEST_PERIOD, "timeout");
+        let whole = t.timeout.as_ref().filter(|_| !t.goes_on());
+        let timeout = self.span(whole, TIMEOUT, SHORTEST_PERIOD, "timeout");
         let watchdog = t.watchdog.as_ref().filter(|_| t.notify.is_some());
         let watchdog = watchdog.map(|w| self.span(Some(w), TIMEOUT, SHORTEST_PERIOD, "watchdog"));
-        let how = self.check(t);
+        let how = self.check(t, "ready");
         let spec = match &how {
             Ready::None => Readiness::None,
             Ready::Delay(d) => Readiness::Delay(*d),
@@ -114,11 +118,14 @@ impl Building<'_, '_> {
                 Readiness::Probe { period, timeout }
             }
             Ready::Log { .. } | Ready::Notify => Readiness::Signalled { timeout },
+            // A readiness check never makes this one.
+            Ready::Fresh { .. } => Readiness::None,
         };
         Built { spec, how, watchdog }
     }
 
-    fn check(&mut self, t: &ReadyTable) -> Ready {
+    /// What is asked. `purpose`: the key that it stands under.
+    pub(super) fn check(&mut self, t: &ReadyTable, purpose: &str) -> Ready {
         if let Some(url) = &t.http {
             let status = t.status.as_ref().map_or_else(|| [(200, 399)].into(), |s| s.value.0.clone());
             return Ready::Http {
@@ -143,7 +150,7 @@ impl Building<'_, '_> {
             return Ready::Delay(delay.value.0);
         }
         if let Some(command) = &t.exec {
-            let key = format!("`exec` in services.{}.ready", self.name);
+            let key = format!("`exec` in services.{}.{purpose}", self.name);
             return self.command(command, &key, false).map_or(Ready::None, Ready::Exec);
         }
         if t.notify.is_some() { Ready::Notify } else { Ready::None }

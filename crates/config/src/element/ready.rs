@@ -6,7 +6,8 @@ use toml::de::DeValue;
 
 use super::command::CommandText;
 use super::duration::Span;
-use super::scalar::{Filled, Text};
+use super::probe::MAX_THRESHOLD;
+use super::scalar::{Filled, Int, Text};
 use crate::read::{Element, Key, Located, Node, Reader, Table, no_hint, schema_of, table};
 
 table! {
@@ -34,8 +35,12 @@ table! {
         delay: Span = "–", live;
         /// With `http`, `tcp`, `unix`, `exec`, `file`: from one attempt to the next.
         period: Span = "`\"1s\"`", live;
-        /// The whole time to become ready after the start; then the start has failed.
-        timeout: Span = "`\"60s\"`", live;
+        /// The whole time to become ready after the start; then the start has failed. With a threshold: the time of one attempt.
+        timeout: Span = "`\"60s\"`; with a threshold `\"1s\"`", live;
+        /// With `http`, `tcp`, `unix`, `exec`: so many passes in a row make it ready. The check goes on when it has passed.
+        success_threshold: Int<1, MAX_THRESHOLD> = "1", live;
+        /// With `http`, `tcp`, `unix`, `exec`: so many failures in a row take readiness away. The check goes on when it has passed.
+        failure_threshold: Int<1, MAX_THRESHOLD> = "none: the check ends with its first success", live;
         /// With `notify`: without `WATCHDOG=1` for this long after it was ready, the program is ended and restarted.
         watchdog: Span = "none", restart;
     }
@@ -50,6 +55,11 @@ pub(crate) struct RawReady {
 }
 
 impl ReadyTable {
+    /// Whether the check is tried on when it has passed.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.success_threshold.is_some() || self.failure_threshold.is_some()
+    }
+
     /// The checks that are written here, by their keys.
     pub(crate) fn checks(&self) -> Vec<(&'static str, crate::read::At)> {
         let t = self;
@@ -113,7 +123,7 @@ schema_of!(RawReady, |_generator| schemars::json_schema!({ "anyOf": [
     ReadyTable::table_schema(_generator)
 ] }));
 
-fn short(text: &str, at: crate::read::At) -> Option<RawReady> {
+pub(crate) fn short(text: &str, at: crate::read::At) -> Option<RawReady> {
     let mut ready = RawReady::default();
     let filled = |text: &str| Some(Located { value: Filled(text.into()), at });
     match text {

@@ -15,6 +15,7 @@ use super::hooks::RawHooks;
 use super::identity::{Account, Umask};
 use super::limits::RawLimits;
 use super::log::RawLog;
+use super::probe::{RawProbe, RawProbes};
 use super::ready::RawReady;
 use super::restart::RawRestart;
 use super::scalar::{Filled, Int, Text, Texts, choice};
@@ -52,6 +53,10 @@ table! {
         depends_on: RawDepends = "none", live;
         /// When it counts as ready.
         ready: RawReady = "no check: up when alive for 1 s", table;
+        /// Until it has passed, no other check is made and the service is not ready; when it fails, the start has failed.
+        startup: RawProbe = "none", live;
+        /// Checks that it works, while it runs: when one fails, it is ended and started again.
+        live: RawProbes = "none", live;
         /// When and how it is started again.
         restart: RawRestart = "see below", table;
         /// The way down: steps of a signal and a wait, then the kill of the whole tree.
@@ -124,7 +129,9 @@ pub(crate) fn hint(name: &str, _value: &DeValue<'_>) -> Option<String> {
         "numprocs" | "replicas" | "scale" | "processes" => "instances",
         "after" | "requires" | "wants" | "depends" | "dependencies" | "needs" => "depends_on",
         "autorestart" | "restart_policy" => "restart",
-        "healthcheck" | "readiness" | "health" | "readiness_probe" | "wait_for" => "ready",
+        "readiness" | "readiness_probe" | "wait_for" => "ready",
+        "healthcheck" | "health" | "liveness" | "liveness_probe" => "live",
+        "startup_probe" => "startup",
         "restart_sec" | "restartsec" | "restart_delay" | "apprestartdelay" => "restart.delay",
         "max_restarts" | "startretries" | "start_limit_burst" | "startlimitburst" => "restart.limit",
         "exitcodes" | "stop_exit_codes" | "successexitstatus" => "restart.exit_codes",

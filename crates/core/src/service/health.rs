@@ -6,15 +6,15 @@ use crate::effect::{Effect, Role};
 use crate::event::EventKind;
 use crate::id::{ProbeId, RunId};
 use crate::service::start::first_check;
-use crate::service::{Alive, Cause, Check, LastAnswer, Origin, Phase, Stage};
-use crate::spec::{Kind, Readiness, StopStep};
+use crate::service::{Alive, Cause, Check, LastAnswer, Origin, Phase, Probed, Stage};
+use crate::spec::{Kind, Purpose, Readiness, StopStep};
 use crate::supervisor::{DeadlineReason, Outcome, Supervisor};
 use crate::time::{Human, Mono, Now};
 
 /// The shortest bound of one attempt: a slow answer is an answer.
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 /// The shell bounds an attempt itself; an answer that is this much later was lost.
-const ANSWER_LOST_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const ANSWER_LOST_AFTER: Duration = Duration::from_secs(1);
 /// How long a program that says `STOPPING=1` has where its stop ladder has no step.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -50,11 +50,15 @@ impl Supervisor {
     pub(crate) fn due(&mut self, i: usize, now: Now) {
         let reset_after = self.spec(i).restart.reset_after;
         // Life signs move a deadline without touching the queue, so its entry may be out of date.
-        self.touched.push(i);
+        self.retime(i);
         let Some((at, why)) = self.services[i].s.next_deadline(reset_after) else { return };
         if at > now.mono {
             return;
         }
+        if why == DeadlineReason::Probe && self.listed_due(i, now) {
+            return;
+        }
+        self.touched.push(i);
         let s = &mut self.services[i].s;
         match why {
             DeadlineReason::Restart => {
@@ -104,12 +108,12 @@ impl Supervisor {
         }
         self.probes.insert(probe, i);
         let service = self.services[i].id.clone();
-        self.effect(Effect::Probe { probe, run, service, timeout });
+        self.effect(Effect::Probe { probe, listed: None, run, service, timeout });
         self.touch(i);
     }
 
     /// Drops the attempt under way, whose answer no longer matters.
-    pub(crate) fn forget_probe(&mut self, i: usize) {
+    fn forget_probe(&mut self, i: usize) {
         if let Phase::Alive(a) = &mut self.services[i].s.phase
             && let Some((probe, _)) = a.check.in_flight.take()
         {
@@ -117,10 +121,21 @@ impl Supervisor {
         }
     }
 
+    /// Drops all attempts under way.
+    pub(crate) fn forget_probes(&mut self, i: usize) {
+        self.forget_probe(i);
+        if let Phase::Alive(a) = &mut self.services[i].s.phase {
+            for (probe, _) in a.probes.iter_mut().filter_map(|p| p.in_flight.take()) {
+                self.probes.remove(&probe);
+            }
+        }
+    }
+
     pub(crate) fn on_probe(&mut self, now: Now, probe: ProbeId, outcome: Outcome) {
         let Some(i) = self.probes.remove(&probe) else { return };
         let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
         if a.check.in_flight.is_none_or(|(p, _)| p != probe) {
+            self.on_listed(i, probe, outcome, now);
             return;
         }
         a.check.in_flight = None;
@@ -145,6 +160,8 @@ impl Supervisor {
                 *ready = true;
                 self.touch(i);
             }
+            // Its startup check comes first.
+            Phase::Alive(a) if a.run == run && !a.started_up() => a.said_ready = true,
             Phase::Alive(a) if a.run == run && a.up.is_none() => self.become_up(i, now),
             Phase::Stopped
             | Phase::Completed
@@ -160,7 +177,7 @@ impl Supervisor {
     }
 
     /// It is ready, or has lived long enough to count as up.
-    fn become_up(&mut self, i: usize, now: Now) {
+    pub(crate) fn become_up(&mut self, i: usize, now: Now) {
         self.forget_probe(i);
         let watchdog = self.spec(i).watchdog;
         let has_hook = self.spec(i).hooks.post_start.is_some();
@@ -183,6 +200,7 @@ impl Supervisor {
                 self.start_hook(i, Role::PostStart, now);
             }
         }
+        self.begin_probes(i, now);
         self.touch(i);
     }
 
@@ -202,7 +220,7 @@ impl Supervisor {
                 return;
             }
             LastAnswer::Failed(why) => why.clone(),
-            LastAnswer::None => "no sign of readiness came".into(),
+            LastAnswer::None | LastAnswer::Passed => "no sign of readiness came".into(),
         };
         let run = a.run;
         self.tell(now, Some(i), Some(run), EventKind::ReadyTimedOut { timeout, last: last.clone() });
@@ -261,18 +279,25 @@ impl Supervisor {
 
     /// It is no longer held: what was not counted while it was begins anew.
     pub(crate) fn rearm(&mut self, i: usize, now: Now) {
-        self.forget_probe(i);
+        self.forget_probes(i);
         let spec = self.spec(i);
         let check = first_check(&spec.ready, spec.kind == Kind::Oneshot, now);
-        let checked = spec.ready != Readiness::None;
+        let mut probes = Probed::of(&spec.probes);
+        let has_startup = spec.probes.iter().any(|p| p.purpose == Purpose::Startup);
+        let checked = spec.ready != Readiness::None || has_startup;
         let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
+        // What has started up once does not do so again.
+        let started_up = a.up.is_some() || (has_startup && a.started_up());
+        probes.iter_mut().filter(|p| p.purpose == Purpose::Startup).for_each(|p| p.passed = started_up);
+        a.probes = probes;
         if a.up.is_none() {
             a.checked = checked;
-            a.check = check;
+            a.check = if a.started_up() { check } else { Check::default() };
         }
         if let Some((interval, at)) = &mut a.watchdog {
             *at = now.mono + *interval;
         }
+        self.begin_probes(i, now);
         self.touch(i);
     }
 

@@ -1,9 +1,11 @@
 //! One instance: what is known of it, and the parts of its life. The types here hold; `start`, `health`, `stop` and
 //! `restart` beside them decide.
 
+mod heal;
 mod health;
 mod hold;
 mod ladder;
+mod probes;
 pub(crate) mod restart;
 mod start;
 mod stop;
@@ -20,7 +22,7 @@ use crate::command::By;
 use crate::effect::{Hold, Role};
 use crate::event::{ExitClass, State};
 use crate::id::{ProbeId, RunId, ServiceId};
-use crate::spec::ServiceSpec;
+use crate::spec::{Purpose, ServiceSpec};
 use crate::supervisor::{DeadlineReason, ExitRecord, StopRecord};
 use crate::time::{Mono, Wall};
 
@@ -139,6 +141,32 @@ pub(crate) struct Alive {
     pub(crate) watchdog: Option<(Duration, Mono)>,
     /// It said that it is stopping; it is stopped after this.
     pub(crate) leaving: Option<Mono>,
+    /// It said that it is ready before its startup check had passed.
+    pub(crate) said_ready: bool,
+    /// The checks that go on, as in `ServiceSpec::probes`.
+    pub(crate) probes: Vec<Probed>,
+    /// It was ill by its probes last, not by what it depends on.
+    pub(crate) mended: bool,
+}
+
+/// A check that goes on.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Probed {
+    pub(crate) purpose: Purpose,
+    /// When the next attempt is due; `None` while it is not made.
+    pub(crate) next: Option<Mono>,
+    /// The attempt under way, and when its answer counts as lost.
+    pub(crate) in_flight: Option<(ProbeId, Mono)>,
+    /// In a row.
+    pub(crate) passes: u32,
+    /// In a row.
+    pub(crate) failures: u32,
+    /// It has failed as often as its threshold says: since when, and how in words.
+    pub(crate) ill: Option<(Mono, String)>,
+    /// It has passed as often as its threshold says, once at least.
+    pub(crate) passed: bool,
+    /// What the last attempt said.
+    pub(crate) last: LastAnswer,
 }
 
 /// A readiness check under way.
@@ -158,6 +186,7 @@ pub(crate) struct Check {
 pub(crate) enum LastAnswer {
     #[default]
     None,
+    Passed,
     Failed(String),
     Unknown(String),
 }
@@ -396,7 +425,9 @@ impl ServiceSnapshot {
             Phase::Alive(a) => match a {
                 Alive { leaving: Some(_), .. } => State::Stopping,
                 Alive { up: None, checked: true, .. } => State::Starting,
-                Alive { up: Some(_), .. } if self.lost.is_some() && !oneshot => State::Degraded,
+                Alive { up: Some(_), .. } if (self.lost.is_some() && !oneshot) || a.ill().is_some() => {
+                    State::Degraded
+                }
                 Alive { up: Some(_), checked: true, .. } => State::Ready,
                 Alive { checked: false, .. } => State::Running,
             },
@@ -405,6 +436,15 @@ impl ServiceSnapshot {
 
     /// The earliest thing that is due by itself.
     pub(crate) fn next_deadline(&self, reset_after: Duration) -> Option<(Mono, DeadlineReason)> {
+        self.next_due(reset_after, true)
+    }
+
+    /// The same for people, to whom the next attempt of a check that goes on is no news while all is well.
+    pub(crate) fn next_told(&self, reset_after: Duration) -> Option<(Mono, DeadlineReason)> {
+        self.next_due(reset_after, false)
+    }
+
+    fn next_due(&self, reset_after: Duration, routine: bool) -> Option<(Mono, DeadlineReason)> {
         let mut next: Option<(Mono, DeadlineReason)> = None;
         let mut add = |at: Option<Mono>, why: DeadlineReason| {
             if let Some(at) = at
@@ -427,7 +467,7 @@ impl ServiceSnapshot {
                 add(Some(*until), DeadlineReason::Restart);
             }
             Phase::Alive(a) => {
-                self.deadlines_alive(a, held, reset_after, &mut add);
+                self.deadlines_alive(a, (held, routine), reset_after, &mut add);
             }
             Phase::Ending(e) => match e.stage {
                 Stage::Step { until, .. } => {
@@ -453,7 +493,7 @@ impl ServiceSnapshot {
     fn deadlines_alive(
         &self,
         a: &Alive,
-        held: bool,
+        (held, routine): (bool, bool),
         reset_after: Duration,
         add: &mut impl FnMut(Option<Mono>, DeadlineReason),
     ) {
@@ -468,6 +508,10 @@ impl ServiceSnapshot {
             add(next, why);
             add(a.check.in_flight.map(|(_, lost)| lost), DeadlineReason::Probe);
         }
+        let news = a.up.is_none() || a.ill().is_some();
+        if (routine || news) && !frozen && a.leaving.is_none() {
+            add(a.probes.iter().filter_map(Probed::due).min(), DeadlineReason::Probe);
+        }
         if held {
             return;
         }
@@ -476,15 +520,32 @@ impl ServiceSnapshot {
         }
         add(a.watchdog.map(|(_, at)| at), DeadlineReason::Watchdog);
         add(a.leaving, DeadlineReason::StopStep);
-        if !self.tracker.is_fresh() {
+        if !self.tracker.is_fresh() && a.ill().is_none() {
             add(a.healthy_since().map(|at| at + reset_after), DeadlineReason::ResetCount);
         }
     }
 }
 
+impl Probed {
+    /// When something is due of it: an attempt, or the answer of one counts as lost.
+    pub(crate) fn due(&self) -> Option<Mono> {
+        self.in_flight.map_or(self.next, |(_, lost)| Some(lost))
+    }
+}
+
 impl Alive {
+    /// The first of its checks that is ill once it was up, in words.
+    pub(crate) fn ill(&self) -> Option<&str> {
+        self.probes.iter().find_map(|p| p.ill.as_ref()).map(|(_, words)| words.as_str())
+    }
+
+    /// Its readiness was lost.
+    pub(crate) fn unready(&self) -> bool {
+        self.probes.iter().any(|p| p.purpose == Purpose::Ready && p.ill.is_some())
+    }
+
     /// From when its health counts: from ready on; without a check, from the start.
-    pub(crate) fn healthy_since(&self) -> Option<Mono> {
+    fn healthy_since(&self) -> Option<Mono> {
         if self.checked { self.up } else { Some(self.started) }
     }
 
@@ -521,6 +582,8 @@ pub(crate) struct Facet {
     pub(crate) started: bool,
     /// It is up.
     pub(crate) up: bool,
+    /// It is up, and no check has taken its readiness away.
+    pub(crate) well: bool,
     /// It is a oneshot that ended well.
     pub(crate) completed: bool,
     /// It is not coming by itself.

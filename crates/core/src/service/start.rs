@@ -9,9 +9,10 @@ use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitClass, ExitStatus, SpawnError, SpawnErrorKind};
 use crate::id::RunId;
 use crate::service::{
-    Alive, Cause, Check, EXITS_KEPT, Ending, HookEnd, HookRun, KILL_AGAIN, MainRun, Origin, Phase, Stage,
+    Alive, Cause, Check, EXITS_KEPT, Ending, HookEnd, HookRun, KILL_AGAIN, MainRun, Origin, Phase, Probed,
+    Stage,
 };
-use crate::spec::{Hook, Kind, Readiness, UP_AFTER};
+use crate::spec::{Hook, Kind, Purpose, Readiness, UP_AFTER};
 use crate::supervisor::{ExitRecord, Supervisor};
 use crate::time::Now;
 
@@ -158,10 +159,12 @@ impl Supervisor {
 
     pub(crate) fn become_alive(&mut self, i: usize, run: RunId, pid: u32, ready: bool, now: Now) {
         let spec = self.spec(i);
-        let checked = spec.ready != Readiness::None;
+        let has_startup = spec.probes.iter().any(|p| p.purpose == Purpose::Startup);
+        let checked = spec.ready != Readiness::None || has_startup;
         let oneshot = spec.kind == Kind::Oneshot;
-        let check = first_check(&spec.ready, oneshot, now);
+        let check = if has_startup { Check::default() } else { first_check(&spec.ready, oneshot, now) };
         let watchdog = spec.watchdog.filter(|_| !checked).map(|interval| (interval, now.mono + interval));
+        let spec_probes = spec.probes.clone();
         let service = &mut self.services[i];
         let s = &mut service.s;
         s.phase = Phase::Alive(Alive {
@@ -173,6 +176,9 @@ impl Supervisor {
             check,
             watchdog,
             leaving: None,
+            said_ready: false,
+            probes: Probed::of(&spec_probes),
+            mended: false,
         });
         s.touched = true;
         s.tracker.spawned();
@@ -189,6 +195,7 @@ impl Supervisor {
         if !checked && self.spec(i).hooks.post_start.is_some() {
             self.start_hook(i, Role::PostStart, now);
         }
+        self.begin_probes(i, now);
         self.touch(i);
         if ready {
             self.on_ready(now, run);
@@ -248,6 +255,7 @@ impl Supervisor {
             was_ready: false,
             expected,
         };
+        self.services[i].s.failure = None;
         self.record_exit(i, record);
         self.tell(now, Some(i), Some(run), EventKind::SpawnFailed(error, Role::Main));
         self.touch(i);
@@ -301,9 +309,11 @@ impl Supervisor {
         now: Now,
     ) {
         let class = self.tell_exit(i, main, status, false, now);
-        self.forget_probe(i);
+        self.forget_probes(i);
         let s = &mut self.services[i].s;
         s.touched = true;
+        // What was held against the run before is an old story.
+        s.failure = None;
         let mut ending = Ending {
             cause: Cause::Exit(class),
             main: None,

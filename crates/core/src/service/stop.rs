@@ -61,7 +61,7 @@ impl Supervisor {
                 return;
             }
         }
-        self.forget_probe(i);
+        self.forget_probes(i);
         let s = &mut self.services[i].s;
         s.phase = Phase::Ending(ending);
         s.last_stop = None;

@@ -10,7 +10,7 @@ use keepwell_sdk::wire;
 use super::{class, exit_text, millis, numbers, role, state_words, time};
 
 /// Every kind of event and what it tells; docs/api.md is held to this list by a test.
-pub const KINDS: [(&str, &str); 23] = [
+pub const KINDS: [(&str, &str); 26] = [
     ("state_changed", "a service's state changed: `from`, `state`, `reason`"),
     ("started", "a process was started: `pid`, `role`"),
     ("spawn_failed", "a process could not be started: `exit.text`, `role`"),
@@ -18,6 +18,9 @@ pub const KINDS: [(&str, &str); 23] = [
     ("ready", "a service became ready"),
     ("ready_timed_out", "a service did not become ready in time"),
     ("watchdog_expired", "no life sign came in time"),
+    ("probe_failed", "a check that goes on failed as often in a row as its threshold says: `reason`"),
+    ("probe_recovered", "it passes again"),
+    ("healing_held", "a service that is ill is left running, since a budget is spent: `reason`"),
     ("restart_scheduled", "a restart was decided: `next_attempt`"),
     ("crash_looped", "too many restarts"),
     ("gave_up", "no further attempt by itself"),
@@ -65,6 +68,9 @@ fn kind_name(kind: &EventKind) -> &'static str {
         EventKind::Ready { .. } => "ready",
         EventKind::ReadyTimedOut { .. } => "ready_timed_out",
         EventKind::WatchdogExpired { .. } => "watchdog_expired",
+        EventKind::ProbeFailed { .. } => "probe_failed",
+        EventKind::ProbeRecovered { .. } => "probe_recovered",
+        EventKind::HealingHeld { .. } => "healing_held",
         EventKind::RestartScheduled { .. } => "restart_scheduled",
         EventKind::CrashLooped { .. } => "crash_looped",
         EventKind::GaveUp { .. } => "gave_up",
@@ -86,7 +92,9 @@ fn kind_name(kind: &EventKind) -> &'static str {
 
 fn level(kind: &EventKind) -> Level {
     match kind {
-        EventKind::CrashLooped { .. } | EventKind::GaveUp { .. } => Level::Error,
+        EventKind::CrashLooped { .. } | EventKind::GaveUp { .. } | EventKind::HealingHeld { .. } => {
+            Level::Error
+        }
         // The event of the cause is the one to wake somebody; this one only says what it led to.
         EventKind::StateChanged { to, .. } => match to {
             State::BackingOff | State::CrashLooping | State::GaveUp | State::Degraded => Level::Warn,
@@ -107,6 +115,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::SpawnFailed(..)
         | EventKind::ReadyTimedOut { .. }
         | EventKind::WatchdogExpired { .. }
+        | EventKind::ProbeFailed { .. }
         | EventKind::StopStuck { .. }
         | EventKind::HookFailed { .. }
         | EventKind::DependencyChanged { lost: Some(_) }
@@ -114,6 +123,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::Adopted { .. } => Level::Warn,
         EventKind::Started { .. }
         | EventKind::Ready { .. }
+        | EventKind::ProbeRecovered { .. }
         | EventKind::RestartScheduled { .. }
         | EventKind::StopStepTaken { .. }
         | EventKind::StopStepFailed { .. }
@@ -175,6 +185,8 @@ fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
             out.reason = Some(reason.clone());
         }
         EventKind::StopStepFailed { reason, .. } => out.reason = Some(reason.clone()),
+        EventKind::ProbeFailed { last, .. } => out.reason = Some(last.clone()),
+        EventKind::HealingHeld { budget } => out.reason = Some(format!("{budget} is spent")),
         EventKind::GaveUp { reason } | EventKind::GuardianStopping { reason } => {
             out.reason = Some(reason.clone())
         }
@@ -182,6 +194,7 @@ fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
         EventKind::Ready { .. }
         | EventKind::ReadyTimedOut { .. }
         | EventKind::WatchdogExpired { .. }
+        | EventKind::ProbeRecovered { .. }
         | EventKind::CrashLooped { .. }
         | EventKind::StopStepTaken { .. }
         | EventKind::LeftoversKilled
@@ -211,6 +224,19 @@ fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
         }
         EventKind::WatchdogExpired { timeout } => {
             format!("{who} gave no sign of life for {}", Human(*timeout))
+        }
+        EventKind::ProbeFailed { purpose, probe, failures, last } => {
+            let times = match failures {
+                1 => "once".to_owned(),
+                n => format!("{n} times in a row"),
+            };
+            with_reason(format!("{who}: its {} check ({probe}) failed {times}", purpose.name()), last)
+        }
+        EventKind::ProbeRecovered { purpose, probe, after } => {
+            format!("{who}: its {} check ({probe}) passes again after {}", purpose.name(), Human(*after))
+        }
+        EventKind::HealingHeld { budget } => {
+            format!("{who} is ill and is left as it is: {budget} is spent")
         }
         EventKind::RestartScheduled { attempt, delay, .. } if delay.is_zero() => {
             format!("{who}: next attempt at once (attempt {attempt})")

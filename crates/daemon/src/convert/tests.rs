@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use keepwell_core::effect::Hold;
 use keepwell_core::event::{Event, EventKind, Level, SpawnError, SpawnErrorKind};
+use keepwell_core::spec::Purpose;
 use keepwell_core::{By, Mono, Now, RunId};
 
 use super::*;
@@ -47,6 +48,24 @@ pub(crate) fn told_of_a_service() -> Vec<EventKind> {
         EventKind::ReadyTimedOut { timeout: Duration::from_secs(10), last: "connection refused".into() },
         EventKind::ReadyTimedOut { timeout: Duration::from_secs(10), last: String::new() },
         EventKind::WatchdogExpired { timeout: Duration::from_secs(30) },
+        EventKind::ProbeFailed {
+            purpose: Purpose::Live,
+            probe: "http 127.0.0.1:8080/live".into(),
+            failures: 3,
+            last: "connection refused by 127.0.0.1:8080".into(),
+        },
+        EventKind::ProbeFailed {
+            purpose: Purpose::Ready,
+            probe: "tcp x:1".into(),
+            failures: 1,
+            last: "reset".into(),
+        },
+        EventKind::ProbeRecovered {
+            purpose: Purpose::Ready,
+            probe: "tcp x:1".into(),
+            after: Duration::from_secs(90),
+        },
+        EventKind::HealingHeld { budget: "the budget of this host (10 in 10 min)".into() },
         EventKind::RestartScheduled { attempt: 2, at: NOON, delay: Duration::from_secs(2) },
         EventKind::RestartScheduled { attempt: 1, at: NOON, delay: Duration::ZERO },
         EventKind::CrashLooped { evidence: "6 starts in 60 s; its policy allows 5".into() },

@@ -14,6 +14,8 @@ use crate::probe::Since;
 const EXEC_PROBE: u64 = 1 << 63;
 /// What a shell answers for a command that it cannot start (POSIX sh, 2.8.2).
 const NOT_STARTED: i32 = 127;
+/// What a check that goes on answers when it cannot tell. One that makes ready has its time, and no third answer.
+const CANNOT_TELL: i32 = 2;
 /// `Spawn.role` of an exec probe; those of other runs are `number`'s.
 const PROBE: u8 = 5;
 
@@ -62,10 +64,10 @@ impl Engine {
             Effect::Kill { run } => self.link.send(&Request::Kill(run.0), &[]),
             Effect::Freeze { run } => self.freeze(run, true),
             Effect::Thaw { run } => self.freeze(run, false),
-            Effect::Probe { probe, run, service, timeout } => {
+            Effect::Probe { probe, listed, run, service, timeout } => {
                 let deadline = now.mono + timeout;
-                match self.check_of(&service, self.began(run, now)) {
-                    spawn::ReadyCheck::Exec => self.exec_probe(probe, run, &service, deadline),
+                match self.check_of(&service, listed, self.began(run, now)) {
+                    spawn::ReadyCheck::Exec => self.exec_probe(probe, listed, &service, deadline),
                     spawn::ReadyCheck::Network(check) => self.prober.start(probe, check, timeout),
                     spawn::ReadyCheck::None(why) => {
                         self.findings.push(Input::Probe { probe, outcome: Outcome::Unknown(why) });
@@ -137,11 +139,18 @@ impl Engine {
         self.link.send(&Request::Freeze(Freeze { slot, on }), &[]);
     }
 
-    fn exec_probe(&mut self, probe: ProbeId, _of: RunId, service: &ServiceId, deadline: keepwell_core::Mono) {
+    fn exec_probe(
+        &mut self,
+        probe: ProbeId,
+        listed: Option<usize>,
+        service: &ServiceId,
+        deadline: keepwell_core::Mono,
+    ) {
         let run = RunId(EXEC_PROBE | probe.0);
-        match self.prepare_probe(service, run.0) {
+        match self.prepare_probe(service, listed, run.0) {
             Ok((slot, request)) => {
-                self.exec_probes.insert(run, ExecProbe { probe, deadline, killed: false });
+                let may_not_know = listed.is_some();
+                self.exec_probes.insert(run, ExecProbe { probe, deadline, killed: false, may_not_know });
                 self.link.send(&Request::Spawn(Spawn { run: run.0, slot, role: PROBE, request }), &[]);
             }
             Err(e) => self.findings.push(Input::Probe { probe, outcome: Outcome::Fail(e.text) }),
@@ -200,6 +209,9 @@ impl Engine {
             let outcome = match status {
                 _ if p.killed => Outcome::Fail("the check did not end in time".into()),
                 ExitStatus::Code(0) => Outcome::Pass,
+                ExitStatus::Code(CANNOT_TELL) if p.may_not_know => {
+                    Outcome::Unknown(format!("the check cannot tell: it ended with exit code {CANNOT_TELL}"))
+                }
                 ExitStatus::Code(_) | ExitStatus::Signal { .. } | ExitStatus::Unknown => {
                     Outcome::Fail(format!("the check ended with {}", crate::convert::exit_text(&status)))
                 }

@@ -75,6 +75,8 @@ struct ExecProbe {
     probe: ProbeId,
     deadline: Mono,
     killed: bool,
+    /// It may answer that it cannot tell.
+    may_not_know: bool,
 }
 
 /// See the module.

@@ -40,8 +40,8 @@ fn transient(text: impl Into<String>) -> SpawnError {
 }
 
 impl Engine {
-    pub(super) fn check_of(&self, id: &ServiceId, since: Since) -> ReadyCheck {
-        match self.resolve(id).map(|r| r.ready) {
+    pub(super) fn check_of(&self, id: &ServiceId, listed: Option<usize>, since: Since) -> ReadyCheck {
+        match self.resolve(id).map(|r| asked(r, listed)) {
             Err(e) => ReadyCheck::None(e.text),
             Ok(ResolvedReady::Exec(_)) => ReadyCheck::Exec,
             Ok(ready) => match check(ready, since) {
@@ -157,10 +157,15 @@ impl Engine {
     pub(super) fn prepare_probe(
         &mut self,
         id: &ServiceId,
+        listed: Option<usize>,
         run: u64,
     ) -> Result<(u32, SpawnRequest), SpawnError> {
         let mut resolved = self.resolve(id)?;
-        let ResolvedReady::Exec(argv) = std::mem::replace(&mut resolved.ready, ResolvedReady::None) else {
+        let check = match listed {
+            None => Some(&mut resolved.ready),
+            Some(n) => resolved.probes.get_mut(n),
+        };
+        let Some(ResolvedReady::Exec(argv)) = check.map(std::mem::take) else {
             return Err(permanent("the check is no longer a program"));
         };
         resolved.line = None;
@@ -293,7 +298,8 @@ impl Engine {
             | ResolvedReady::Tcp { .. }
             | ResolvedReady::Unix(_)
             | ResolvedReady::Exec(_)
-            | ResolvedReady::File(_) => {}
+            | ResolvedReady::File(_)
+            | ResolvedReady::Fresh { .. } => {}
         }
     }
 
@@ -334,6 +340,14 @@ fn spec_of(log: &ResolvedLog) -> LogSpec {
     }
 }
 
+/// The check that makes it ready, or one of those that go on.
+fn asked(mut resolved: ResolvedService, listed: Option<usize>) -> ResolvedReady {
+    match listed {
+        None => resolved.ready,
+        Some(n) => resolved.probes.get_mut(n).map(std::mem::take).unwrap_or_default(),
+    }
+}
+
 fn check(ready: ResolvedReady, since: Since) -> Result<Check, String> {
     match ready {
         ResolvedReady::Http(target) => Check::http(Get {
@@ -346,6 +360,7 @@ fn check(ready: ResolvedReady, since: Since) -> Result<Check, String> {
         ResolvedReady::Tcp { host, port } => Check::tcp(&format!("{host}:{port}")),
         ResolvedReady::Unix(path) => Ok(Check::unix(path)),
         ResolvedReady::File(path) => Ok(Check::file(path, since)),
+        ResolvedReady::Fresh { path, within } => Ok(Check::fresh(path, within)),
         ResolvedReady::None
         | ResolvedReady::Delay(_)
         | ResolvedReady::Exec(_)

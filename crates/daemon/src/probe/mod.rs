@@ -38,6 +38,7 @@ enum Kind {
     Tcp(Address),
     Unix(PathBuf),
     File(PathBuf, Since, Gate),
+    Fresh(PathBuf, Duration, Gate),
 }
 
 /// From when on a file counts.
@@ -85,6 +86,12 @@ impl Check {
         Check(Kind::Unix(path))
     }
 
+    /// Passes when what is at `path` was made or changed within that time before the look.
+    #[must_use]
+    pub fn fresh(path: PathBuf, within: Duration) -> Check {
+        Check(Kind::Fresh(path, within, Gate::new()))
+    }
+
     /// Passes when there is something at `path` that was made or changed since then.
     #[must_use]
     pub fn file(path: PathBuf, since: Since) -> Check {
@@ -101,6 +108,7 @@ pub async fn attempt(check: &Check, timeout: Duration) -> Outcome {
         Kind::Tcp(address) => address.connect(limit).await.map(drop),
         Kind::Unix(path) => connect_local(path, limit).await,
         Kind::File(path, since, gate) => exists(path, *since, gate, limit).await,
+        Kind::Fresh(path, within, gate) => is_fresh(path, *within, gate, limit).await,
     };
     match tried {
         Ok(()) => Outcome::Pass,
@@ -176,13 +184,29 @@ async fn connect_local(path: &Path, limit: Limit) -> Result<(), Failure> {
     }
 }
 
-async fn exists(path: &Path, since: Since, gate: &Gate, limit: Limit) -> Result<(), Failure> {
+async fn changed_at(path: &Path, gate: &Gate, limit: Limit) -> Result<SystemTime, Failure> {
     let name = path.display().to_string();
     let path = path.to_owned();
     // A look at a file may hang with its file system, so it must not happen on the runtime's own thread.
     let looked =
         limit.run(|| format!("could not look at {name}"), gate.run(move || files::changed_at(&path))).await?;
-    let changed = looked.map_err(|e| Failure::of(&e, &name))?;
+    looked.map_err(|e| Failure::of(&e, &name))
+}
+
+async fn is_fresh(path: &Path, within: Duration, gate: &Gate, limit: Limit) -> Result<(), Failure> {
+    let changed = changed_at(path, gate, limit).await?;
+    // A clock that was set back makes no file old.
+    match SystemTime::now().duration_since(changed) {
+        Ok(age) if age > within => {
+            Err(Failure::Service(format!("{} was last written {} ago", path.display(), Human(age))))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+async fn exists(path: &Path, since: Since, gate: &Gate, limit: Limit) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let changed = changed_at(path, gate, limit).await?;
     if since.covers(changed) {
         return Ok(());
     }

@@ -1,0 +1,233 @@
+//! Checks that go on: `startup`, `live`, and `ready` where it has thresholds.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepwell_core::spec::{Healing, Kind, Limit, Probe, Purpose};
+
+use super::Building;
+use crate::config::{Command, Ready, ServiceConfig};
+use crate::element::healing::RawHealing;
+use crate::element::probe::RawProbe;
+use crate::element::ready::ReadyTable;
+use crate::element::restart::{LimitTable, RawLimit};
+use crate::element::scalar::Int;
+use crate::element::service::RawService;
+use crate::read::{At, Draft, Located, Reader};
+use crate::resolve::Filler;
+
+/// From one attempt to the next.
+const PERIOD: Duration = Duration::from_secs(5);
+/// Of one attempt.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// A file that is written more seldom says little of life.
+const WITHIN: Duration = Duration::from_secs(60);
+/// More often would load the service.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// The decision's half and the shell's, in the same order.
+#[derive(Default)]
+pub(super) struct Built {
+    pub(super) specs: Vec<Probe>,
+    pub(super) how: Vec<Ready>,
+    /// What could be asked, and where it stands, for the look at its address.
+    pub(super) places: Vec<(&'static str, At)>,
+}
+
+impl Building<'_, '_> {
+    pub(super) fn probes(&mut self, raw: &RawService, kind: Kind) -> Built {
+        let mut built = Built::default();
+        let live = raw.live.as_ref().map(|l| (l.at, l.value.0.as_slice())).unwrap_or_default();
+        if kind == Kind::Oneshot {
+            let written =
+                [("startup", raw.startup.as_ref().map(|s| s.at)), ("live", raw.live.as_ref().map(|l| l.at))];
+            for (key, at) in written.into_iter().filter_map(|(key, at)| Some((key, at?))) {
+                let message = format!("`{key}` of services.{} has no effect: a oneshot completes", self.name);
+                self.tell(Draft::error("no-effect", at, message).label("leave it out"));
+            }
+            return built;
+        }
+        if let Some(startup) = &raw.startup {
+            self.probe(&startup.value, Purpose::Startup, startup.at, &mut built);
+        }
+        if let Some(ready) = raw.ready.as_ref().filter(|r| !r.value.none) {
+            self.ready_goes_on(&ready.value.table, ready.at, &mut built);
+        }
+        for probe in live.1 {
+            self.probe(probe, Purpose::Live, live.0, &mut built);
+        }
+        built
+    }
+
+    fn probe(&mut self, raw: &RawProbe, purpose: Purpose, at: At, built: &mut Built) {
+        let table = format!("services.{}.{}", self.name, purpose.name());
+        let asked = raw.asked();
+        let checks = asked.checks();
+        match checks.as_slice() {
+            [] if raw.bad.is_empty() => {
+                let d =
+                    Draft::error("missing-key", at, format!("a check in {table} says not what is checked"));
+                self.tell(d.label("what shall be checked?").help("one of http, tcp, unix, exec, file"));
+                return;
+            }
+            [] => return,
+            [_] => {}
+            [(first, first_at), (second, at), ..] => {
+                let message = format!("a check in {table} is two: `{first}` and `{second}`");
+                let d = Draft::error("ambiguous", *at, message).label("make it a check of its own");
+                self.tell(d.also(*first_at, "the other one"));
+                return;
+            }
+        }
+        let [(check, at)] = checks.as_slice() else { return };
+        self.extras(raw, check, &table);
+        let how = match &raw.file {
+            Some(path) => Ready::Fresh {
+                path: path.value.0.clone(),
+                within: self.probe_span(raw.within.as_ref(), WITHIN, "within", &table),
+            },
+            None => self.check(&asked, purpose.name()),
+        };
+        if how == Ready::None {
+            return;
+        }
+        let failures = if purpose == Purpose::Startup { 30 } else { 3 };
+        built.specs.push(Probe {
+            purpose,
+            name: name(&how),
+            period: self.probe_span(raw.period.as_ref(), PERIOD, "period", &table),
+            timeout: self.probe_span(raw.timeout.as_ref(), TIMEOUT, "timeout", &table),
+            initial_delay: raw.initial_delay.as_ref().map_or(Duration::ZERO, |d| d.value.0),
+            success_threshold: number(raw.success_threshold.as_ref(), 1),
+            failure_threshold: number(raw.failure_threshold.as_ref(), failures),
+        });
+        built.how.push(how);
+        built.places.push((purpose.name(), *at));
+    }
+
+    /// Keys that say nothing beside this check.
+    fn extras(&mut self, raw: &RawProbe, check: &str, table: &str) {
+        let all = [
+            ("status", raw.status.as_ref().map(|l| l.at), "http"),
+            ("body", raw.body.as_ref().map(|l| l.at), "http"),
+            ("within", raw.within.as_ref().map(|l| l.at), "file"),
+        ];
+        for (key, at, with) in all {
+            if let Some(at) = at.filter(|_| check != with) {
+                let d =
+                    Draft::error("no-effect", at, format!("`{key}` in {table} has no effect with `{check}`"));
+                self.tell(d.label("take it away"));
+            }
+        }
+    }
+
+    /// A readiness check with thresholds is tried on when it has passed.
+    fn ready_goes_on(&mut self, t: &ReadyTable, at: At, built: &mut Built) {
+        if !t.goes_on() {
+            return;
+        }
+        let table = format!("services.{}.ready", self.name);
+        let how = self.check(t, "ready");
+        if !matches!(how, Ready::Http { .. } | Ready::Tcp(_) | Ready::Unix(_) | Ready::Exec(_)) {
+            return;
+        }
+        built.specs.push(Probe {
+            purpose: Purpose::Ready,
+            name: name(&how),
+            period: self.probe_span(t.period.as_ref(), super::ready::PERIOD, "period", &table),
+            timeout: self.probe_span(t.timeout.as_ref(), TIMEOUT, "timeout", &table),
+            initial_delay: Duration::ZERO,
+            success_threshold: number(t.success_threshold.as_ref(), 1),
+            failure_threshold: number(t.failure_threshold.as_ref(), 3),
+        });
+        built.how.push(how);
+        built.places.push(("ready", at));
+    }
+
+    fn probe_span(
+        &mut self,
+        raw: Option<&Located<crate::element::duration::Span>>,
+        default: Duration,
+        key: &str,
+        table: &str,
+    ) -> Duration {
+        let Some(raw) = raw else { return default };
+        if raw.value.0 < SHORTEST {
+            let message = format!("`{key}` in {table} must be at least 10ms");
+            self.tell(Draft::error("bad-value", raw.at, message).label("too short"));
+        }
+        raw.value.0
+    }
+
+    /// Addresses are whole only when they are filled in.
+    pub(super) fn probe_targets(&mut self, config: &ServiceConfig, places: &[(&'static str, At)]) {
+        let filler = Filler::new(self.name, 1, &config.env, self.cx);
+        for (how, (key, at)) in config.probes.iter().zip(places) {
+            if let Err(why) = config.resolved_check(how, &filler, self.cx) {
+                let message = format!("`{key}` in services.{} is no address that can be checked", self.name);
+                let help = match how {
+                    Ready::Http { .. } => "http = \"http://127.0.0.1:8080/health\"",
+                    _ => "tcp = \"127.0.0.1:5432\"",
+                };
+                self.tell(Draft::error("bad-value", *at, message).label(why).help(help));
+            }
+        }
+    }
+}
+
+fn number<const MAX: i64>(raw: Option<&Located<Int<1, MAX>>>, default: u32) -> u32 {
+    raw.map_or(default, |n| u32::try_from(n.value.0).unwrap_or(u32::MAX))
+}
+
+/// How people know a check. What stands behind a `?` may be a secret.
+fn name(how: &Ready) -> String {
+    match how {
+        Ready::Http { url, .. } => {
+            let address = url.strip_prefix("http://").unwrap_or(url);
+            format!("http {}", address.split(['?', '#']).next().unwrap_or_default())
+        }
+        Ready::Tcp(address) => format!("tcp {address}"),
+        Ready::Unix(path) => format!("unix {path}"),
+        Ready::Fresh { path, .. } | Ready::File(path) => format!("file {path}"),
+        Ready::Exec(Command::Words(words)) => format!("exec {}", words.first().map_or("", |w| w)),
+        Ready::Exec(Command::Shell(_) | Command::Raw(_)) => "exec".to_owned(),
+        Ready::None | Ready::Delay(_) | Ready::Log { .. } | Ready::Notify => String::new(),
+    }
+}
+
+/// `[healing]`. `tags`: those that services have.
+pub(crate) fn healing(r: &mut Reader<'_>, raw: &RawHealing, tags: &BTreeSet<&str>) -> Healing {
+    let mut healing = Healing::default();
+    let default = Limit { max: 10, window: Duration::from_secs(600) };
+    if let Some(limit) = &raw.limit {
+        healing.limit = limit_of(r, &limit.value, default, "healing.limit");
+    }
+    for (name, at, limit) in raw.groups.iter().flat_map(|g| &g.value.0) {
+        if !tags.contains(name.as_str()) {
+            let d = Draft::warning("no-effect", *at, format!("no service has the tag `{name}`"));
+            r.push(
+                d.label("a group is the services that have this tag").help(format!("tags = [\"{name}\"]")),
+            );
+        }
+        if let Some(limit) = limit_of(r, limit, default, "healing.groups") {
+            healing.groups.insert(Arc::from(name.as_str()), limit);
+        }
+    }
+    healing
+}
+
+fn limit_of(r: &mut Reader<'_>, raw: &RawLimit, default: Limit, table: &str) -> Option<Limit> {
+    let LimitTable { max, window, .. } = match raw {
+        RawLimit::Off => return None,
+        RawLimit::Of(table) => table,
+    };
+    if let Some(window) = window.as_ref().filter(|w| w.value.0.is_zero()) {
+        let d = Draft::error("bad-value", window.at, format!("`window` in {table} must not be zero"));
+        r.push(d.label("nothing ever falls into it"));
+    }
+    Some(Limit {
+        max: number(max.as_ref(), default.max),
+        window: window.as_ref().map_or(default.window, |w| w.value.0),
+    })
+}

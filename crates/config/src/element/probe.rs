@@ -1,0 +1,124 @@
+//! `startup = { http = "…", failure_threshold = 30 }` and `live = [{ tcp = "127.0.0.1:8080" }, { exec = ["./is-well"] }]`: checks
+//! that go on.
+
+use std::borrow::Cow;
+
+use toml::de::DeValue;
+
+use super::command::CommandText;
+use super::duration::Span;
+use super::ready::{ReadyTable, Statuses, short};
+use super::scalar::{Filled, Int, Text, list};
+use crate::read::{Element, Key, Node, Reader, Table, no_hint, schema_of, table};
+
+/// More failures than these in a row are not waited for by anybody.
+pub(crate) const MAX_THRESHOLD: i64 = 10_000;
+
+table! {
+    /// A check that goes on, with exactly one of `http`, `tcp`, `unix`, `exec`, `file`. Short: an address that starts with `http://`, `tcp://` or `unix:`.
+    RawProbe {
+        /// Passes when a GET of this address answers with a status of `status`.
+        http: Filled = "–", live;
+        /// With `http`: which statuses pass: a number, a range, or a list of them.
+        status: Statuses = "`\"200-399\"`", live;
+        /// With `http`: text that the answer must hold.
+        body: Text = "any", live;
+        /// Passes when something listens at this `host:port`.
+        tcp: Filled = "–", live;
+        /// Passes when something listens at this Unix socket.
+        unix: Filled = "–", live;
+        /// Passes when this command exits with 0; 2 says that it cannot tell, which never counts.
+        exec: CommandText = "–", live;
+        /// Passes when this file was written within `within`.
+        file: Filled = "–", live;
+        /// With `file`: how old it may be.
+        within: Span = "`\"60s\"`", live;
+        /// From one attempt to the next.
+        period: Span = "`\"5s\"`", live;
+        /// An attempt that takes longer has failed.
+        timeout: Span = "`\"1s\"`", live;
+        /// No attempt so long after the start.
+        initial_delay: Span = "`\"0s\"`", live;
+        /// So many passes in a row make it well again.
+        success_threshold: Int<1, MAX_THRESHOLD> = "1", live;
+        /// So many failures in a row make it ill.
+        failure_threshold: Int<1, MAX_THRESHOLD> = "3; for `startup` 30", live;
+    }
+}
+
+impl RawProbe {
+    /// What is asked, as a readiness check says it. A file is none of those: it goes stale.
+    pub(crate) fn asked(&self) -> ReadyTable {
+        ReadyTable {
+            http: self.http.clone(),
+            status: self.status.clone(),
+            body: self.body.clone(),
+            tcp: self.tcp.clone(),
+            unix: self.unix.clone(),
+            exec: self.exec.clone(),
+            file: self.file.clone(),
+            bad: self.bad.clone(),
+            ..ReadyTable::default()
+        }
+    }
+}
+
+impl Element for RawProbe {
+    fn what() -> Cow<'static, str> {
+        "a check".into()
+    }
+    fn syntax() -> Cow<'static, str> {
+        "a string (\"http://127.0.0.1:8080/health\", \"tcp://127.0.0.1:5432\", \"unix:run/db.sock\") or a table with one of \
+         http, tcp, unix, exec, file ({ http = \"http://127.0.0.1:8080/health\", period = \"5s\", timeout = \"1s\", \
+         failure_threshold = 3 })"
+            .into()
+    }
+    fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
+        let at = r.at(node.span());
+        match node.get_ref() {
+            DeValue::String(s) => {
+                let read = short(s, at).map(|raw| raw.table);
+                let asked = read.filter(|t| t.http.is_some() || t.tcp.is_some() || t.unix.is_some());
+                match asked {
+                    Some(t) => Some(Self { http: t.http, tcp: t.tcp, unix: t.unix, ..Self::default() }),
+                    None => r.bad(at, key, "no check is written like this"),
+                }
+            }
+            DeValue::Table(t) => Some(Self::read_table(r, t, key, no_hint)),
+            _ => r.wrong_type(node, key),
+        }
+    }
+}
+schema_of!(RawProbe, |generator| schemars::json_schema!({ "anyOf": [
+    { "type": "string", "pattern": "^(http://|tcp://|unix:)" }, Self::table_schema(generator)
+] }));
+
+/// One check or a list of them.
+#[derive(Clone, Debug)]
+pub(crate) struct RawProbes(pub(crate) Vec<RawProbe>);
+
+/// More checks of one service say no more than these.
+const MAX_PROBES: usize = 16;
+
+impl Element for RawProbes {
+    fn what() -> Cow<'static, str> {
+        "a check or a list of checks".into()
+    }
+    fn syntax() -> Cow<'static, str> {
+        "[{ http = \"http://127.0.0.1:8080/health\" }, { tcp = \"127.0.0.1:8080\" }]".into()
+    }
+    fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::Array(items) if items.len() > MAX_PROBES => {
+                r.bad(r.at(node.span()), key, format!("at most {MAX_PROBES} checks"))
+            }
+            DeValue::Array(_) => list::<RawProbe, Self>(r, node, key).map(Self),
+            DeValue::String(_) | DeValue::Table(_) => RawProbe::read(r, node, key).map(|one| Self(vec![one])),
+            _ => r.wrong_type(node, key),
+        }
+    }
+}
+schema_of!(RawProbes, |generator| {
+    let one = generator.subschema_for::<RawProbe>();
+    schemars::json_schema!({ "anyOf": [one, { "type": "array", "items": one, "maxItems": MAX_PROBES }] })
+});
