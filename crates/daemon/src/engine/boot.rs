@@ -13,7 +13,6 @@ use keepwell_core::{By, Input, Mono, Now, Record, Role, RunId, ServiceId, Superv
 use keepwell_os::local::{self, Endpoint};
 use keepwell_os::tree::TreeRoot;
 use keepwell_os::wait::{Interest, Waiter};
-use keepwell_os::watch::FileWatch;
 use keepwell_os::{AsHandle, Handle, clock};
 use keepwell_sdk::wire;
 use serde::{Deserialize, Serialize};
@@ -21,7 +20,7 @@ use tokio::sync::broadcast;
 
 use super::reload::{self, Loaded};
 use super::slots::Slots;
-use super::{ANCHOR, Engine, LiveRun, PROGRAMS, key_service, put};
+use super::{ANCHOR, Engine, LiveRun, key_service, put};
 use crate::api::{Access, ApiState};
 use crate::event_log::{EventLog, cannot_start};
 use crate::log::LogHub;
@@ -195,8 +194,6 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let (sender, inbox) = sync_channel(INBOX);
     let mut waiter = Waiter::new().map_err(BootError::Waiter)?;
     waiter.add(link.handle(), ANCHOR, Interest::Read).map_err(BootError::Waiter)?;
-    let file_watch = FileWatch::new().map_err(BootError::Waiter)?;
-    waiter.add(file_watch.as_handle(), PROGRAMS, Interest::Read).map_err(BootError::Waiter)?;
     if let Err(e) = waiter.watch_clock() {
         notes.push(format!("steps of the system clock will not be seen: {e}"));
     }
@@ -276,7 +273,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         ears: BTreeMap::new(),
         runs: BTreeMap::new(),
         exec_probes: BTreeMap::new(),
-        file_watch,
+        file_watch: None,
         watches: BTreeMap::new(),
         next_watch: 0,
         keepsakes: Vec::new(),

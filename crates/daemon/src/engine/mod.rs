@@ -108,7 +108,8 @@ pub struct Engine {
     next_question: u64,
     runs: BTreeMap<RunId, LiveRun>,
     exec_probes: BTreeMap<RunId, ExecProbe>,
-    file_watch: FileWatch,
+    /// Made with the first watch: most programs are there.
+    file_watch: Option<FileWatch>,
     /// Whose program each watch is on.
     watches: BTreeMap<u64, ServiceId>,
     next_watch: u64,
@@ -217,7 +218,8 @@ impl Engine {
     }
 
     fn programs_changed(&mut self) {
-        for token in self.file_watch.changed().unwrap_or_default() {
+        let changed = self.file_watch.as_mut().map(FileWatch::changed);
+        for token in changed.and_then(Result::ok).unwrap_or_default() {
             if let Some(id) = self.watches.get(&token) {
                 self.findings.push(Input::ProgramChanged(id.clone()));
             }

@@ -1,5 +1,6 @@
 //! Turns "start this service" into a request that the anchor can carry out: slot, program, environment, identity.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,11 +11,13 @@ use keepwell_config::{
 use keepwell_core::event::{Level, SpawnError, SpawnErrorKind};
 use keepwell_core::{Role, RunId, ServiceId};
 use keepwell_os::tree::{self, TreeDir};
+use keepwell_os::wait::Interest;
+use keepwell_os::watch::FileWatch;
 use keepwell_os::{
     AsHandle, BorrowedHandle, Identity, Processors, Resource, Rlimit, SpawnRequest, identity, pipe, program,
 };
 
-use super::Engine;
+use super::{Engine, PROGRAMS};
 use crate::log::LogSpec;
 use crate::probe::{Check, Get, Since, StopRequest};
 
@@ -314,7 +317,7 @@ impl Engine {
         let Some(name) = resolved.argv.first() else { return };
         let path = resolved.env.get("PATH").map_or("", String::as_str);
         let file = program::expected_path(name, path, &resolved.cwd);
-        if let Err(e) = self.file_watch.add(token, &file) {
+        if let Err(e) = self.watch_file(token, &file) {
             let now = keepwell_os::clock::now();
             let text =
                 format!("{} cannot be watched, so a new one is only tried in its turn: {e}", file.display());
@@ -326,8 +329,22 @@ impl Engine {
         let tokens: Vec<u64> = self.watches.iter().filter(|(_, w)| *w == id).map(|(t, _)| *t).collect();
         for token in tokens {
             self.watches.remove(&token);
-            self.file_watch.remove(token);
+            if let Some(watch) = &mut self.file_watch {
+                watch.remove(token);
+            }
         }
+    }
+
+    fn watch_file(&mut self, token: u64, file: &Path) -> io::Result<()> {
+        let watch = match &mut self.file_watch {
+            Some(watch) => watch,
+            none => {
+                let watch = FileWatch::new()?;
+                self.waiter.add(watch.as_handle(), PROGRAMS, Interest::Read)?;
+                none.insert(watch)
+            }
+        };
+        watch.add(token, file)
     }
 }
 

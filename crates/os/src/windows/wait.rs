@@ -3,7 +3,8 @@
 //!
 //! One completion port, to which everything is posted: calls, words of jobs, and through the system's pool of waits (which
 //! serves any number of handles) the handles. A pipe that several processes share can be bound to no port of one of them,
-//! so a pipe is waited for by a read of zero bytes that sets an event.
+//! so a pipe is waited for by a read of zero bytes whose end the waiting thread is told while it waits (alertably), without
+//! the pool and its threads. So a waiter belongs to the thread that waits.
 #![expect(unsafe_code, reason = "completion ports and waits of the pool have no safe form")]
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keepwell_core::Mono;
-use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT};
+use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_IO_COMPLETION, WAIT_TIMEOUT};
 use windows_sys::Win32::System::IO::{
     CreateIoCompletionPort, GetQueuedCompletionStatusEx, OVERLAPPED_ENTRY, PostQueuedCompletionStatus,
 };
@@ -33,6 +34,8 @@ mod watched;
 pub(crate) struct Port {
     handle: OwnedHandle,
     called: AtomicBool,
+    /// Pipes of which the thread was told that their reads are done.
+    arrived: Mutex<Vec<usize>>,
 }
 
 impl Port {
@@ -44,6 +47,10 @@ impl Port {
 
     pub(crate) fn raw(&self) -> HANDLE {
         self.handle.as_raw_handle()
+    }
+
+    fn arrived(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn call(&self) {
@@ -131,6 +138,24 @@ struct Set {
     last: usize,
 }
 
+impl Set {
+    /// There was news of this number.
+    fn look_at(&mut self, id: usize, wakes: &mut Vec<Wake>) {
+        // Without an entry: removed since.
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        if !watched.disarm() {
+            return;
+        }
+        match watched.look() {
+            State::Ready(wake) => {
+                wakes.push(wake);
+                self.unarmed.push(id);
+            }
+            State::Armed => {}
+        }
+    }
+}
+
 impl Waiter {
     /// An empty one.
     ///
@@ -139,7 +164,7 @@ impl Waiter {
     pub fn new() -> io::Result<Waiter> {
         // SAFETY: no pointers; a handle that is returned is new and ours.
         let handle = unsafe { owned(CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, 1))? };
-        let port = Arc::new(Port { handle, called: AtomicBool::new(false) });
+        let port = Arc::new(Port { handle, called: AtomicBool::new(false), arrived: Mutex::default() });
         Ok(Waiter { port, set: Mutex::default(), posted: Vec::new(), clock: None })
     }
 
@@ -230,7 +255,7 @@ impl Waiter {
             let now = clock::mono();
             let left = deadline.map(|d| d.since(now));
             let timeout = match left {
-                _ if !wakes.is_empty() => 0,
+                _ if !wakes.is_empty() || !self.port.arrived().is_empty() => 0,
                 // Never early: what is left of a millisecond is waited for, too.
                 Some(left) => u32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(INFINITE - 1),
                 None => INFINITE,
@@ -284,11 +309,13 @@ impl Waiter {
         // SAFETY: `entries` has room for BATCH entries; `count` is filled by the call.
         let answer = unsafe {
             let (port, room) = (self.port.raw(), BATCH as u32);
-            GetQueuedCompletionStatusEx(port, entries.as_mut_ptr(), room, &raw mut count, timeout, 0)
+            GetQueuedCompletionStatusEx(port, entries.as_mut_ptr(), room, &raw mut count, timeout, 1)
         };
-        match check(answer) {
-            Err(e) if sys::is(&e, WAIT_TIMEOUT) => return Ok(()),
-            answer => answer?,
+        if let Err(e) = check(answer) {
+            if !sys::is(&e, WAIT_TIMEOUT) && !sys::is(&e, WAIT_IO_COMPLETION) {
+                return Err(e);
+            }
+            count = 0;
         }
         let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in entries.iter().take(count as usize) {
@@ -296,26 +323,16 @@ impl Waiter {
             if key == CALLED {
                 self.port.called.store(false, Ordering::Release);
                 wakes.push(Wake::Called);
-                continue;
-            }
-            if key & POSTED != 0 {
+            } else if key & POSTED != 0 {
                 let number = entry.dwNumberOfBytesTransferred;
                 self.posted.push(Posted { key: key & !POSTED, number });
-                continue;
+            } else {
+                set.look_at(key, wakes);
             }
-            let Set { watched, unarmed, .. } = &mut *set;
-            // Without an entry: removed since it was posted.
-            let Some(found) = watched.get_mut(&key) else { continue };
-            if !found.disarm() {
-                continue;
-            }
-            match found.look() {
-                State::Ready(wake) => {
-                    wakes.push(wake);
-                    unarmed.push(key);
-                }
-                State::Armed => {}
-            }
+        }
+        let arrived = std::mem::take(&mut *self.port.arrived());
+        for key in arrived {
+            set.look_at(key, wakes);
         }
         Ok(())
     }

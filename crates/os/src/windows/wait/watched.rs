@@ -1,13 +1,14 @@
 //! One handle that a waiter waits for.
 
+use std::cell::UnsafeCell;
 use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, HANDLE};
-use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, GetFileType, ReadFile};
-use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
+use windows_sys::Win32::Foundation::{HANDLE, STATUS_PENDING};
+use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, GetFileType, ReadFileEx};
+use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
 use windows_sys::Win32::System::Threading::{
     CloseThreadpoolWait, CreateThreadpoolWait, PTP_CALLBACK_INSTANCE, PTP_WAIT, SetThreadpoolWait,
     WaitForThreadpoolWaitCallbacks,
@@ -24,11 +25,9 @@ pub(super) struct Watched {
     token: u64,
     interest: Interest,
     // Waits end before what they wait for is closed: fields are dropped in this order.
-    /// Waits for `kind`'s event, or for the handle itself.
-    read: PoolWait,
-    room: Option<(PoolWait, OwnedHandle)>,
-    handle: OwnedHandle,
     kind: Kind,
+    room: Option<Room>,
+    handle: OwnedHandle,
     armed: bool,
 }
 
@@ -44,7 +43,17 @@ pub(super) enum State {
 enum Kind {
     Pipe(ZeroRead),
     /// An event, a process.
-    Object,
+    Object(PoolWait),
+}
+
+/// Signalled while there is room to write.
+#[derive(Debug)]
+struct Room {
+    port: Arc<Port>,
+    id: usize,
+    /// Made when there was none for the first time: pipes are seldom full, and the pool has threads only while it has waits.
+    wait: Option<PoolWait>,
+    event: OwnedHandle,
 }
 
 impl Watched {
@@ -60,13 +69,19 @@ impl Watched {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file is always ready"));
         }
         let copy = handle.try_clone_to_owned()?;
-        let kind = if pipe::is_pipe(handle.raw()) { Kind::Pipe(ZeroRead::new()?) } else { Kind::Object };
         let room = match handle.room() {
-            Some(room) => Some((PoolWait::new(Arc::clone(&port), id)?, sys::duplicate(room, false)?)),
+            Some(room) => {
+                let event = sys::duplicate(room, false)?;
+                Some(Room { port: Arc::clone(&port), id, wait: None, event })
+            }
             None => None,
         };
-        let read = PoolWait::new(port, id)?;
-        Ok(Watched { token, interest, read, room, handle: copy, kind, armed: false })
+        let kind = if pipe::is_pipe(handle.raw()) {
+            Kind::Pipe(ZeroRead::new(&port, id))
+        } else {
+            Kind::Object(PoolWait::new(port, id)?)
+        };
+        Ok(Watched { token, interest, kind, room, handle: copy, armed: false })
     }
 
     pub(super) fn change(&mut self, token: u64, interest: Interest) {
@@ -101,9 +116,9 @@ impl Watched {
                 Ok(n) => (n > 0, false),
                 Err(_) => (true, true),
             },
-            Kind::Object => (sys::is_signalled(&self.handle), false),
+            Kind::Object(_) => (sys::is_signalled(&self.handle), false),
         };
-        let room = self.room.as_ref().is_none_or(|(_, room)| sys::is_signalled(room));
+        let room = self.room.as_ref().is_none_or(|room| sys::is_signalled(&room.event));
         let writable = self.interest == Interest::ReadWrite && (room || closed);
         let ready = readable || writable;
         ready.then_some(Wake::Ready { token: self.token, readable, writable, closed })
@@ -111,18 +126,19 @@ impl Watched {
 
     /// False: it cannot be waited for. It may be ready by now, and then it is not armed.
     fn arm(&mut self) -> bool {
-        match &mut self.kind {
+        match &self.kind {
             Kind::Pipe(read) => match read.start(self.handle.as_raw_handle()) {
-                Ok(true) => self.read.set(read.event.as_raw_handle()),
+                Ok(true) => {}
                 Ok(false) => return true,
                 Err(_) => return false,
             },
-            Kind::Object => self.read.set(self.handle.as_raw_handle()),
+            Kind::Object(wait) => wait.set(self.handle.as_raw_handle()),
         }
         if self.interest == Interest::ReadWrite
-            && let Some((wait, room)) = &self.room
+            && let Some(room) = &mut self.room
+            && room.arm().is_err()
         {
-            wait.set(room.as_raw_handle());
+            return false;
         }
         self.armed = true;
         true
@@ -131,67 +147,95 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if let Kind::Pipe(read) = &mut self.kind {
-            read.end(self.handle.as_raw_handle());
+        if let Kind::Pipe(read) = &self.kind {
+            read.cancel(self.handle.as_raw_handle());
         }
     }
 }
 
-/// A read of zero bytes: it is done when there is something to read, and takes nothing.
-struct ZeroRead {
-    event: OwnedHandle,
-    overlapped: Box<OVERLAPPED>,
-    under_way: bool,
+impl Room {
+    fn arm(&mut self) -> io::Result<()> {
+        let wait = match &self.wait {
+            Some(wait) => wait,
+            None => self.wait.insert(PoolWait::new(Arc::clone(&self.port), self.id)?),
+        };
+        wait.set(self.event.as_raw_handle());
+        Ok(())
+    }
 }
 
-// SAFETY: the pointers in an OVERLAPPED are the event's, which any thread may use.
-unsafe impl Send for ZeroRead {}
+/// A read of zero bytes: it is done when there is something to read, and takes nothing. The thread that has started it is told,
+/// while it waits, so no other thread is needed. The system keeps a share of it from each start until it has told.
+#[derive(Debug)]
+struct ZeroRead(Arc<Read>);
 
-impl std::fmt::Debug for ZeroRead {
+/// See `ZeroRead`.
+#[repr(C)]
+struct Read {
+    /// First, since the system gives its address back.
+    overlapped: UnsafeCell<OVERLAPPED>,
+    port: Weak<Port>,
+    id: usize,
+}
+
+// SAFETY: of what other threads do, only the system writes `overlapped`, and only one field of it is read meanwhile, as a
+// volatile one.
+unsafe impl Send for Read {}
+// SAFETY: as above.
+unsafe impl Sync for Read {}
+
+impl std::fmt::Debug for Read {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ZeroRead").field("under_way", &self.under_way).finish_non_exhaustive()
+        f.debug_struct("Read").field("under_way", &self.under_way()).finish_non_exhaustive()
+    }
+}
+
+impl Read {
+    fn under_way(&self) -> bool {
+        // SAFETY: the system writes the field once, when the read is done.
+        let state = unsafe { ptr::read_volatile(&raw const (*self.overlapped.get()).Internal) };
+        state == STATUS_PENDING as usize
     }
 }
 
 impl ZeroRead {
-    fn new() -> io::Result<ZeroRead> {
-        let event = sys::event(false)?;
-        let overlapped = Box::new(OVERLAPPED { hEvent: event.as_raw_handle(), ..OVERLAPPED::default() });
-        Ok(ZeroRead { event, overlapped, under_way: false })
+    fn new(port: &Arc<Port>, id: usize) -> ZeroRead {
+        let overlapped = UnsafeCell::new(OVERLAPPED::default());
+        ZeroRead(Arc::new(Read { overlapped, port: Arc::downgrade(port), id }))
     }
 
     /// Whether it is under way. False: it was done at once.
-    fn start(&mut self, pipe: HANDLE) -> io::Result<bool> {
-        if self.under_way {
-            if !sys::is_signalled(&self.event) {
-                return Ok(true);
-            }
-            self.end(pipe);
+    fn start(&self, pipe: HANDLE) -> io::Result<bool> {
+        if self.0.under_way() {
+            return Ok(true);
         }
-        let overlapped = ptr::from_mut(self.overlapped.as_mut());
-        // SAFETY: no bytes are asked for; `overlapped` stays where it is until `end`.
-        let answer = unsafe { ReadFile(pipe, ptr::null_mut(), 0, ptr::null_mut(), overlapped) };
-        match check(answer) {
-            Err(e) if sys::is(&e, ERROR_IO_PENDING) => {
-                self.under_way = true;
-                Ok(true)
+        let share = Arc::into_raw(Arc::clone(&self.0));
+        // SAFETY: no bytes are asked for, and no read is under way that uses `overlapped`, which stays where it is as long as
+        // there is a share. If nothing was started nobody is told, and the share is still ours.
+        unsafe {
+            let overlapped = self.0.overlapped.get();
+            overlapped.write(OVERLAPPED::default());
+            if let Err(e) = check(ReadFileEx(pipe, ptr::null_mut(), 0, overlapped, Some(arrived))) {
+                drop(Arc::from_raw(share));
+                return Err(e);
             }
-            answer => answer.map(|()| false),
         }
+        Ok(self.0.under_way())
     }
 
-    /// It is not under way any more.
-    fn end(&mut self, pipe: HANDLE) {
-        if !std::mem::take(&mut self.under_way) {
-            return;
+    fn cancel(&self, pipe: HANDLE) {
+        if self.0.under_way() {
+            // SAFETY: the read was started on this pipe; it uses no memory but its share.
+            unsafe { CancelIoEx(pipe, self.0.overlapped.get()) };
         }
-        let (overlapped, mut read) = (ptr::from_mut(self.overlapped.as_mut()), 0);
-        // SAFETY: the read was started on this pipe with this `overlapped`, which nothing uses any more after the second
-        // call has waited for its end.
-        unsafe {
-            CancelIoEx(pipe, overlapped);
-            GetOverlappedResult(pipe, overlapped, &raw mut read, 1);
-        }
+    }
+}
+
+unsafe extern "system" fn arrived(_: u32, _: u32, overlapped: *mut OVERLAPPED) {
+    // SAFETY: the first field of the `Read` whose share was given to this call.
+    let read = unsafe { Arc::from_raw(overlapped.cast_const().cast::<Read>()) };
+    if let Some(port) = read.port.upgrade() {
+        port.arrived().push(read.id);
     }
 }
 
