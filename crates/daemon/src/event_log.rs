@@ -4,14 +4,14 @@
 //! this by a test.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use keepwell_core::Role;
 use keepwell_core::event::{EventKind, ExitClass, State};
 use keepwell_sdk::wire;
 use keepwell_service::eventlog::{Level, Log, MessageTable};
+
+use crate::errands::Errands;
 
 /// What a viewer calls keepwell.
 pub const SOURCE: &str = "keepwell";
@@ -141,9 +141,9 @@ struct Report {
     line: Arc<wire::Event>,
 }
 
-/// The way there: a thread of its own, since the system may take its time.
+/// The way there: on another thread, since the system may take its time.
 pub(crate) struct EventLog {
-    way: Option<(SyncSender<Report>, Receiver<()>)>,
+    way: Option<Errands<Report>>,
     lost: u64,
 }
 
@@ -155,44 +155,36 @@ impl EventLog {
     }
 
     fn into(log: Log, guardian: String) -> EventLog {
-        let (sender, reports) = sync_channel::<Report>(WAITING);
-        let (end, ended) = sync_channel(1);
-        let work = move || {
-            let mut works = true;
-            for Report { kind, line } in reports {
-                let told = report(&log, &guardian, kind, &line);
-                if let Err(e) = &told
-                    && works
-                {
-                    tracing::warn!("the event log takes nothing; keepwell events has all: {e}");
-                }
-                works = told.is_ok();
+        let mut works = true;
+        let work = move |Report { kind, line }: Report| {
+            let told = report(&log, &guardian, kind, &line);
+            if let Err(e) = &told
+                && works
+            {
+                tracing::warn!("the event log takes nothing; keepwell events has all: {e}");
             }
-            // Who waits may have gone.
-            let _ = end.send(());
+            works = told.is_ok();
         };
-        let thread = thread::Builder::new().name("event-log".into()).stack_size(256 << 10).spawn(work);
-        EventLog { way: thread.is_ok().then_some((sender, ended)), lost: 0 }
+        EventLog { way: Some(Errands::new("event-log", WAITING, work)), lost: 0 }
     }
 
     /// Never waits: what finds no room is counted.
     pub(crate) fn tell(&mut self, kind: Kind, line: &Arc<wire::Event>) {
-        let Some((sender, _)) = &self.way else { return };
-        match sender.try_send(Report { kind, line: Arc::clone(line) }) {
+        let Some(way) = &self.way else { return };
+        match way.give(Report { kind, line: Arc::clone(line) }) {
             Ok(()) if self.lost == 0 => {}
             Ok(()) => {
                 let lost = std::mem::take(&mut self.lost);
                 tracing::warn!(lost, "events came too fast for the event log; keepwell events has all");
             }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.lost += 1,
+            Err(_) => self.lost += 1,
         }
     }
 
     /// Waits until all is reported, so long at most. Nothing is reported afterwards.
     pub(crate) fn settle(&mut self, patience: Duration) {
-        if let Some((sender, ended)) = self.way.take() {
-            drop(sender);
-            let _ = ended.recv_timeout(patience);
+        if let Some(way) = self.way.take() {
+            way.settle(patience);
         }
     }
 }

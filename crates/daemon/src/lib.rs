@@ -3,6 +3,7 @@
 pub mod api;
 pub mod convert;
 pub mod engine;
+mod errands;
 pub mod event_log;
 pub mod log;
 pub mod message;

@@ -1,17 +1,15 @@
-//! What services use of the host, read in a thread of its own: a thousand services are some five thousand small files of
-//! the kernel, and neither a restart nor another question waits for them.
+//! What services use of the host, read on another thread: a thousand services are some five thousand small files of the
+//! kernel, and neither a restart nor another question waits for them.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::thread;
 
 use keepwell_core::Mono;
 use keepwell_os::tree::{TreeDir, TreeRoot};
 use keepwell_os::{Members, clock};
 use keepwell_sdk::wire;
 
+use crate::errands::Errands;
 use crate::message::Reply;
 
 /// Questions that may wait for the figures; who asks beyond them is answered without.
@@ -41,31 +39,20 @@ pub struct Question {
     pub reply: Reply<Vec<wire::Status>>,
 }
 
-/// The door to the thread.
-pub struct Meter {
-    questions: SyncSender<Question>,
-}
+/// Where questions are answered.
+pub struct Meter(Errands<Question>);
 
 impl Meter {
-    /// Starts the thread; it ends with the last door.
-    ///
-    /// # Errors
-    /// When there can be no thread.
-    pub fn start(trees: Arc<TreeRoot>) -> io::Result<Self> {
-        let (questions, waiting) = sync_channel::<Question>(WAITING);
-        thread::Builder::new().name("meter".into()).stack_size(256 << 10).spawn(move || {
-            let mut last = BTreeMap::new();
-            while let Ok(question) = waiting.recv() {
-                measure(&trees, &mut last, question);
-            }
-        })?;
-        Ok(Self { questions })
+    /// Of what lives in these trees.
+    #[must_use]
+    pub fn new(trees: Arc<TreeRoot>) -> Self {
+        let mut last = BTreeMap::new();
+        Self(Errands::new("meter", WAITING, move |question| measure(&trees, &mut last, question)))
     }
 
     /// Answers with the figures, soon.
     pub fn answer(&self, question: Question) {
-        if let Err(TrySendError::Full(q) | TrySendError::Disconnected(q)) = self.questions.try_send(question)
-        {
+        if let Err(q) = self.0.give(question) {
             // The states are what matters; who went away does not need them.
             let _ = q.reply.send(Ok(q.lines));
         }

@@ -1,13 +1,13 @@
 //! keepwell's own log: one JSON object a line in `keepwell.log`, at most three files of 10 MiB.
 //!
-//! Whoever logs only puts a line into bounded memory; a thread of its own writes it, so that a slow or full disk holds up
+//! Whoever logs only puts a line into bounded memory; another thread writes it, so that a slow or full disk holds up
 //! nobody. Lines that find no room, or that the disk refuses, are counted, and the count is written when that works again.
 //! A thread that panics waits until its last words are written.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Span, Subscriber};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, reload};
+
+use crate::errands::Errands;
 
 /// The file's name in the state folder; older ones have `.1`, `.2` … after it.
 pub const FILE: &str = "keepwell.log";
@@ -52,7 +54,7 @@ pub fn set_level(level: &str) -> bool {
 /// Waits until all lines so far are written, a second at most: before the process ends.
 pub fn flush() {
     if let Some(control) = CONTROL.get() {
-        control.lines.flush();
+        control.desk.flush();
     }
 }
 
@@ -74,7 +76,7 @@ fn filter(level: &str) -> Option<LevelFilter> {
 }
 
 struct Control {
-    lines: Arc<Lines>,
+    desk: Arc<Desk>,
     filter: reload::Handle<LevelFilter, Registry>,
 }
 
@@ -89,28 +91,24 @@ fn build(path: PathBuf, size: u64) -> (impl Subscriber + Send + Sync, Control) {
     let lines = Arc::new(Lines::default());
     let mut sink = Sink { path, size, file: None, written: 0, lost: 0, torn: false };
     let queue = Arc::clone(&lines);
-    let work = move || {
-        loop {
-            let (batch, lost) = queue.take();
-            sink.write(&batch, lost);
-            queue.written();
-        }
+    let work = move |()| {
+        let (batch, lost) = queue.take();
+        sink.write(&batch, lost);
     };
-    // Without the thread lines are counted and never written; the guardian itself does not need them.
-    let _ = thread::Builder::new().name("trace".into()).stack_size(256 << 10).spawn(work);
+    let desk = Arc::new(Desk { lines, batches: Errands::new("trace", 1, work) });
     let (filter, handle) = reload::Layer::new(LevelFilter::INFO);
-    let writer = Arc::clone(&lines);
+    let writer = Arc::clone(&desk);
     let json = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
         .with_writer(move || Line(Arc::clone(&writer)));
-    (tracing_subscriber::registry().with(filter).with(json), Control { lines, filter: handle })
+    (tracing_subscriber::registry().with(filter).with(json), Control { desk, filter: handle })
 }
 
 /// Takes one formatted line; the layer writes each in one piece.
-struct Line(Arc<Lines>);
+struct Line(Arc<Desk>);
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -126,53 +124,60 @@ impl Write for Line {
     }
 }
 
+/// Where lines are taken in.
+struct Desk {
+    lines: Arc<Lines>,
+    /// Each a batch of all lines that wait.
+    batches: Errands<()>,
+}
+
 /// Lines on their way to the disk.
 #[derive(Default)]
-struct Lines {
-    waiting: Mutex<Waiting>,
-    filled: Condvar,
-    emptied: Condvar,
-}
+struct Lines(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
     lost: u64,
-    /// The thread has taken a batch and not said yet that it is written.
-    writing: bool,
+    /// A batch will take them.
+    asked: bool,
 }
 
-impl Lines {
+impl Desk {
     fn push(&self, line: &[u8]) {
-        let mut w = self.lock();
+        let mut w = self.lines.lock();
         if w.bytes.len() + line.len() > WAITING {
             w.lost += 1;
-            return;
+        } else {
+            w.bytes.extend_from_slice(line);
         }
-        w.bytes.extend_from_slice(line);
-        self.filled.notify_one();
+        self.ask(&mut w);
     }
 
-    fn take(&self) -> (Vec<u8>, u64) {
-        let waited = self.filled.wait_while(self.lock(), |w| w.bytes.is_empty());
-        let mut w = waited.unwrap_or_else(PoisonError::into_inner);
-        w.writing = true;
-        (std::mem::take(&mut w.bytes), std::mem::take(&mut w.lost))
-    }
-
-    fn written(&self) {
-        self.lock().writing = false;
-        self.emptied.notify_all();
+    /// Without a thread lines wait for the next one that asks, and are counted when there is no room for more.
+    fn ask(&self, w: &mut Waiting) {
+        w.asked = w.asked || self.batches.give(()).is_ok();
     }
 
     fn flush(&self) {
-        let busy = |w: &mut Waiting| w.writing || !w.bytes.is_empty();
-        drop(self.emptied.wait_timeout_while(self.lock(), PATIENCE, busy));
+        let mut w = self.lines.lock();
+        if !w.bytes.is_empty() {
+            self.ask(&mut w);
+        }
+        drop(w);
+        self.batches.settle(PATIENCE);
+    }
+}
+
+impl Lines {
+    fn take(&self) -> (Vec<u8>, u64) {
+        let Waiting { bytes, lost, asked: _ } = std::mem::take(&mut *self.lock());
+        (bytes, lost)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // A panic elsewhere leaves whole lines behind.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -264,7 +269,7 @@ mod tests {
             let _in = span(&ServiceId::new("web", 2), Some(RunId(7))).entered();
             tracing::warn!(after_ms = 12, "slow");
         });
-        control.lines.flush();
+        control.desk.flush();
         let all = lines(&path);
         assert_eq!(all.len(), 1);
         assert_eq!(
@@ -290,7 +295,7 @@ mod tests {
             let _in = span(&ServiceId::new("web", 1), None).entered();
             tracing::error!("with its service");
         });
-        control.lines.flush();
+        control.desk.flush();
         let all = lines(&path);
         let messages: Vec<&str> = all.iter().map(|l| l["message"].as_str().unwrap()).collect();
         assert_eq!(messages, ["shown", "with its service"]);
@@ -337,10 +342,13 @@ mod tests {
 
     #[test]
     fn a_flood_is_bounded_and_whole_lines_are_counted() {
-        let queue = Lines::default();
+        let (open, disk) = std::sync::mpsc::channel::<()>();
+        let slow = move |()| assert!(disk.recv().is_err());
+        let desk = Desk { lines: Arc::default(), batches: Errands::new("trace", 1, slow) };
         let line = [b'x'; 1_000];
-        (0..WAITING / 1_000 + 50).for_each(|_| queue.push(&line));
-        let (bytes, lost) = queue.take();
+        (0..WAITING / 1_000 + 50).for_each(|_| desk.push(&line));
+        let (bytes, lost) = desk.lines.take();
+        drop(open);
         assert_eq!((bytes.len(), lost), (WAITING / 1_000 * 1_000, 50));
     }
 }

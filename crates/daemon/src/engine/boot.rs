@@ -239,7 +239,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let supervisor = supervisor(&left, first, std::mem::take(&mut loaded.config.specs), persisted, now);
     let trees = Arc::new(TreeRoot::open(&left.welcome.guardian));
     let mut engine = Engine {
-        meter: crate::meter::Meter::start(Arc::clone(&trees)).map_err(BootError::Waiter)?,
+        meter: crate::meter::Meter::new(Arc::clone(&trees)),
         trees,
         measuring: BTreeMap::new(),
         next_question: 1,
