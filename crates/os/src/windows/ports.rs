@@ -8,7 +8,7 @@ use std::path::Path;
 use std::ptr;
 
 use windows_sys::Win32::NetworkManagement::IpHelper::{
-    GetExtendedTcpTable, MIB_TCP6ROW_OWNER_PID, MIB_TCPROW_OWNER_PID, TCP_TABLE_OWNER_PID_LISTENER,
+    MIB_TCP6ROW_OWNER_PID, MIB_TCPROW_OWNER_PID, TCP_TABLE_CLASS, TCP_TABLE_OWNER_PID_LISTENER,
 };
 use windows_sys::Win32::System::JobObjects::IsProcessInJob;
 use windows_sys::Win32::System::Threading::{
@@ -16,7 +16,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::ipc::Handle;
-use super::sys::{check, owned};
+use super::sys::{self, check, owned};
 
 /// Somebody who takes connections at an address.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,19 +87,27 @@ fn table() -> Vec<(SocketAddr, u32)> {
     all
 }
 
+type GetExtendedTcpTable =
+    unsafe extern "system" fn(*mut core::ffi::c_void, *mut u32, i32, u32, TCP_TABLE_CLASS, u32) -> u32;
+
 /// The table of one family, of rows that have `len` bytes.
 fn rows(
     family: u32,
     len: usize,
     read: impl Fn(&[u32]) -> Option<(SocketAddr, u32)>,
 ) -> Vec<(SocketAddr, u32)> {
+    // SAFETY: the function has this type.
+    let Ok(get) = (unsafe { sys::function::<GetExtendedTcpTable>("iphlpapi.dll", c"GetExtendedTcpTable") })
+    else {
+        return Vec::new();
+    };
     let mut size = 16 << 10;
     for _ in 0..4 {
         // As `u32` for its alignment: a count, and the rows.
         let mut buffer = vec![0_u32; size as usize / 4 + 1];
         let (into, class) = (buffer.as_mut_ptr().cast(), TCP_TABLE_OWNER_PID_LISTENER);
         // SAFETY: the buffer has the size that is said; the call says what it wants if that is too little.
-        if unsafe { GetExtendedTcpTable(into, &raw mut size, 0, family, class, 0) } == 0 {
+        if unsafe { get(into, &raw mut size, 0, family, class, 0) } == 0 {
             let rows = buffer.get(1..).unwrap_or_default().chunks_exact(len / 4);
             let count = buffer.first().map_or(0, |n| *n as usize);
             return rows.take(count).filter_map(read).collect();

@@ -19,11 +19,10 @@ use windows_sys::Win32::System::Console::{
     AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent,
     GetConsoleProcessList, SetConsoleCtrlHandler,
 };
-use windows_sys::Win32::System::LibraryLoader::{GetProcAddress, LoadLibraryW};
 use windows_sys::Win32::System::Threading::DETACHED_PROCESS;
 use windows_sys::core::BOOL;
 
-use super::sys::{self, check, wide};
+use super::sys::{self, check};
 
 /// Ctrl+C, at the console of the process.
 pub const INT: i32 = 2;
@@ -206,22 +205,12 @@ struct Search<'a> {
 
 /// user32 is loaded here and nowhere else: a process that has it is not told of the end of a session by console events.
 fn close_windows(pids: &[u32]) -> io::Result<()> {
-    // SAFETY: the library's name ends with a zero. The three functions have the types that are said.
+    // SAFETY: the three functions have the types that are said.
     let (each, owner, post) = unsafe {
-        let library = LoadLibraryW(wide("user32.dll").as_ptr());
-        if library.is_null() {
-            return Err(io::Error::last_os_error());
-        }
-        let find = |name: &std::ffi::CStr| {
-            GetProcAddress(library, name.as_ptr().cast()).ok_or_else(io::Error::last_os_error)
-        };
-        (
-            std::mem::transmute::<unsafe extern "system" fn() -> isize, EnumWindows>(find(c"EnumWindows")?),
-            std::mem::transmute::<unsafe extern "system" fn() -> isize, GetWindowThreadProcessId>(find(
-                c"GetWindowThreadProcessId",
-            )?),
-            std::mem::transmute::<unsafe extern "system" fn() -> isize, PostMessage>(find(c"PostMessageW")?),
-        )
+        let each: EnumWindows = sys::function("user32.dll", c"EnumWindows")?;
+        let owner: GetWindowThreadProcessId = sys::function("user32.dll", c"GetWindowThreadProcessId")?;
+        let post: PostMessage = sys::function("user32.dll", c"PostMessageW")?;
+        (each, owner, post)
     };
     let mut search = Search { pids, owner, post, found: 0 };
     // SAFETY: `search` lives through the call, which calls `close` with it.

@@ -1,7 +1,7 @@
 //! What every file here needs: answers to errors, wide text, events.
 #![expect(unsafe_code, reason = "handles come from the system as bare numbers")]
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
@@ -10,6 +10,9 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::{
     DUPLICATE_SAME_ACCESS, DuplicateHandle, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+};
+use windows_sys::Win32::System::LibraryLoader::{
+    GetProcAddress, LOAD_LIBRARY_SEARCH_SYSTEM32, LoadLibraryExW,
 };
 use windows_sys::Win32::System::Threading::{CreateEventW, GetCurrentProcess, WaitForSingleObject};
 
@@ -61,6 +64,25 @@ pub(crate) fn wide_path(path: &Path) -> Vec<u16> {
         _ => "",
     };
     prefix.encode_utf16().chain(text).chain([0]).collect()
+}
+
+/// A function of one of the system's libraries, which is loaded by this: a program that is linked to it has it, and what that
+/// is linked to, in the memory of all its processes.
+///
+/// # Safety
+/// `F` is the function's type.
+pub(crate) unsafe fn function<F: Copy>(library: &str, name: &CStr) -> io::Result<F> {
+    const { assert!(size_of::<F>() == size_of::<unsafe extern "system" fn() -> isize>()) };
+    let file = wide(library);
+    // SAFETY: both names end with a zero; the rest is the caller's promise.
+    unsafe {
+        let library = LoadLibraryExW(file.as_ptr(), ptr::null_mut(), LOAD_LIBRARY_SEARCH_SYSTEM32);
+        if library.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        let found = GetProcAddress(library, name.as_ptr().cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(std::mem::transmute_copy(&found))
+    }
 }
 
 /// An event that stays as it is set, and is not inherited.

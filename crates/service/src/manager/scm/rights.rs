@@ -10,8 +10,7 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
 use windows_sys::Win32::NetworkManagement::NetManagement::{
-    LG_INCLUDE_INDIRECT, LOCALGROUP_USERS_INFO_0, MAX_PREFERRED_LENGTH, NetApiBufferFree,
-    NetUserGetLocalGroups,
+    LG_INCLUDE_INDIRECT, LOCALGROUP_USERS_INFO_0, MAX_PREFERRED_LENGTH,
 };
 use windows_sys::Win32::Security::Authentication::Identity::{
     LSA_HANDLE, LSA_OBJECT_ATTRIBUTES, LSA_UNICODE_STRING, LsaAddAccountRights, LsaClose,
@@ -35,7 +34,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
-use super::sys::{last_error, text, wide};
+use super::sys::{function, last_error, text, wide};
 use crate::error::Error;
 use crate::manager::access::{Lack, Needs};
 use crate::manager::acl::{Entry, Sid, permits};
@@ -197,29 +196,28 @@ unsafe fn copied(sid: PSID) -> Option<Sid> {
     unsafe { Sid::of_words(std::slice::from_raw_parts(sid.cast::<u32>(), GetLengthSid(sid) as usize / 4)) }
 }
 
+type NetUserGetLocalGroups =
+    unsafe extern "system" fn(*const u16, *const u16, u32, u32, *mut *mut u8, u32, *mut u32, *mut u32) -> u32;
+type NetApiBufferFree = unsafe extern "system" fn(*const c_void) -> u32;
+
 /// Nothing when the host does not say.
 fn local_groups(user: &str) -> Option<Vec<String>> {
     let (user, mut buffer, mut count, mut total) = (wide(user), ptr::null_mut::<u8>(), 0_u32, 0_u32);
-    // SAFETY: the name ends with a zero; the buffer is the system's, is read where it was filled, and is given back once.
+    // SAFETY: the functions have the types that are said; the name ends with a zero; the buffer is the system's, is read where
+    // it was filled, and is given back once.
     unsafe {
+        let ask: NetUserGetLocalGroups = function("netapi32.dll", c"NetUserGetLocalGroups")?;
+        let free: NetApiBufferFree = function("netapi32.dll", c"NetApiBufferFree")?;
         let (read, all) = (&raw mut count, &raw mut total);
         let (server, into) = (ptr::null(), &raw mut buffer);
-        let answer = NetUserGetLocalGroups(
-            server,
-            user.as_ptr(),
-            0,
-            LG_INCLUDE_INDIRECT,
-            into,
-            MAX_PREFERRED_LENGTH,
-            read,
-            all,
-        );
+        let answer =
+            ask(server, user.as_ptr(), 0, LG_INCLUDE_INDIRECT, into, MAX_PREFERRED_LENGTH, read, all);
         if answer != 0 || buffer.is_null() {
             return None;
         }
         let first = buffer.cast::<LOCALGROUP_USERS_INFO_0>();
         let groups = (0..count as usize).map(|i| text((*first.add(i)).lgrui0_name)).collect();
-        NetApiBufferFree(buffer.cast::<c_void>());
+        free(buffer.cast::<c_void>());
         Some(groups)
     }
 }

@@ -1,12 +1,16 @@
 //! Handles, texts and errors of the SCM.
 #![expect(unsafe_code, reason = "handles and texts of the SCM are bare pointers")]
 
+use std::ffi::CStr;
 use std::ptr;
 
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_DEPENDENT_SERVICES_RUNNING, ERROR_INSUFFICIENT_BUFFER, ERROR_MORE_DATA,
     ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_DISABLED, ERROR_SERVICE_DOES_NOT_EXIST,
     ERROR_SERVICE_EXISTS, ERROR_SERVICE_MARKED_FOR_DELETE, ERROR_SERVICE_NOT_ACTIVE, GetLastError,
+};
+use windows_sys::Win32::System::LibraryLoader::{
+    GetProcAddress, LOAD_LIBRARY_SEARCH_SYSTEM32, LoadLibraryExW,
 };
 use windows_sys::Win32::System::Services::{CloseServiceHandle, SC_HANDLE};
 
@@ -37,6 +41,24 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // SAFETY: it is open, and nobody else owns it.
         unsafe { CloseServiceHandle(self.0) };
+    }
+}
+
+/// A function of one of the system's libraries, which is loaded by this: whoever is linked to it has it in memory for as long as
+/// a service runs, and only a manager ever needs it.
+///
+/// # Safety
+/// `F` is the function's type.
+pub(super) unsafe fn function<F: Copy>(library: &str, name: &CStr) -> Option<F> {
+    const { assert!(size_of::<F>() == size_of::<unsafe extern "system" fn() -> isize>()) };
+    let file = wide(library);
+    // SAFETY: both names end with a zero; the rest is the caller's promise.
+    unsafe {
+        let library = LoadLibraryExW(file.as_ptr(), ptr::null_mut(), LOAD_LIBRARY_SEARCH_SYSTEM32);
+        if library.is_null() {
+            return None;
+        }
+        GetProcAddress(library, name.as_ptr().cast()).map(|found| std::mem::transmute_copy(&found))
     }
 }
 
