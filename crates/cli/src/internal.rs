@@ -1,15 +1,39 @@
 //! Parts of keepwell that start each other. Hidden: nobody types these, and their arguments may change at any time.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepwell_anchor::RunningWhen;
 
 use crate::command::{Context, wait_for};
 use crate::failure::Result;
 use crate::hold::{Hold, ViewStyle, hold};
+use crate::output::ColorChoice;
 use crate::serve::ServiceArgs;
 use crate::view::{View, view};
+
+/// The word that these command lines begin with.
+const FIRST: &str = "internal";
+
+/// A definition apart from that of the commands for people: these processes are started to be ready at once and to stay, and
+/// the other definition is half a megabyte of memory.
+#[derive(Parser, Debug)]
+#[command(name = FIRST)]
+pub(crate) struct Part {
+    #[arg(long, value_enum, global = true, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+    #[command(subcommand)]
+    pub(crate) part: Internal,
+}
+
+impl Part {
+    /// When this process was started as one. Ends it where the words are wrong.
+    pub(crate) fn of(arguments: impl Iterator<Item = OsString>) -> Option<Part> {
+        let mut words = arguments.skip(1).peekable();
+        words.peek().is_some_and(|word| word == FIRST).then(|| Part::parse_from(words))
+    }
+}
 
 /// See the module.
 #[derive(Subcommand, Debug)]
@@ -61,7 +85,7 @@ impl ViewStyle {
         };
         let anchor = anchor.to_string();
         let mut all =
-            ["internal", "view", "--socket", socket, "--anchor", &anchor, "--style", style, "--color", color]
+            [FIRST, "view", "--socket", socket, "--anchor", &anchor, "--style", style, "--color", color]
                 .map(str::to_owned)
                 .to_vec();
         if quiet {

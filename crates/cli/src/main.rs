@@ -64,14 +64,16 @@ fn main() -> ExitCode {
     if let Some(code) = keepwell_os::stop::run_as_sender() {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    let cli = match definition().try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
+    let (color, done) = match internal::Part::of(std::env::args_os()) {
+        Some(own) => (own.color, own.part.run(&command::Context { color: own.color })),
+        None => match definition().try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
+            Ok(cli) => (cli.color, cli.command.run(&command::Context { color: cli.color })),
+            Err(error) => error.exit(),
+        },
     };
-    let cx = command::Context { color: cli.color };
-    let code = cli.command.run(&cx).unwrap_or_else(|failure| {
+    let code = done.unwrap_or_else(|failure| {
         if !failure.text.is_empty() {
-            let look = Look::stderr(cli.color);
+            let look = Look::stderr(color);
             output::talk(&format!("{} {}", look.paint(Paint::Bad, "error:"), look.text(&failure.text)));
             if let Some(hint) = &failure.hint {
                 output::talk(&format!("       {}", look.text(hint)));

@@ -30,7 +30,6 @@ pub(crate) mod written;
 use clap::Subcommand;
 
 use crate::failure::{Failure, Result};
-use crate::internal;
 use crate::output::{ColorChoice, Look};
 
 /// What a person can ask.
@@ -61,8 +60,6 @@ pub(crate) enum Command {
     Service(Box<service::Service>),
     Import(import::Import),
     Completions(completions::Completions),
-    #[command(subcommand, hide = true)]
-    Internal(internal::Internal),
 }
 
 /// What holds for every command.
@@ -111,7 +108,6 @@ impl Command {
             Command::Service(c) => c.run(cx),
             Command::Import(c) => c.run(),
             Command::Completions(c) => c.run(),
-            Command::Internal(c) => c.run(cx),
         }
     }
 }
