@@ -27,12 +27,13 @@ class Windows(unittest.TestCase):
         both = lambda own, other: {"kw": {"rss": own, "pss": own}, "nssm": {"rss": other, "pss": other}}
         found = {
             "busy": 0.0, "rounds": 30, "restart": {"kw": 50.0, "nssm": 100.0}, "one": both(43.0, 29.0), "many": both(45.0, 145.0),
-            "dispatcher": {"kw": 60.0, "nssm": 45.0}, "size": 6 << 20, "foreign": [],
+            "parts": {"anchor": (20.0, 5), "daemon": (23.0, 9)}, "bare": 7.0, "dispatcher": {"kw": 60.0, "nssm": 45.0}, "size": 6 << 20, "foreign": [],
         }
         rows = {line.split(" | ")[0]: line for line in windows.page(found).splitlines()}
         self.assertIn("1.48 × | ≤ 1.2 × | **not met**", rows["| one service, RSS, MB"])
         self.assertIn("1.33 × | – |", rows["| StartService, ms"])
         self.assertIn("50 ms: not shown", windows.page(found))
+        self.assertIn("the anchor has 20.0 MB (5 threads) and the daemon has 23.0 MB (9 threads); two processes", windows.page(found))
         self.assertIn("| 0.50 × | ≤ 1 × | met |", rows["| kill → first instruction of the next, ms"])
 
 

@@ -26,6 +26,9 @@ SYSTEM = {
     "userenv.dll", "ws2_32.dll",
 }
 MANY = 2
+# Seconds until what a restart needed has ended: the daemon's threads that write logs stay for five.
+SETTLE = 10
+PARTS = {"anchor": "keepwell.exe internal service", "daemon": "keepwell internal daemon"}
 
 
 def run(*words, **more):
@@ -121,6 +124,12 @@ def memory(pids):
     return {"rss": rss_kib(pids) / 1024, "pss": machine.pss_kib(pids) / 1024}
 
 
+def part_of(pids):
+    """Resident megabytes and threads of one process."""
+    (pid,) = pids
+    return rss_kib(pids) / 1024, len(os.listdir(f"/proc/{pid}/task"))
+
+
 def add_nssm(prefix, name, child, record):
     prefix.wine(NSSM, "install", name, windows(child), windows(record))
     for key, value in (("AppRestartDelay", 0), ("AppThrottle", 0), ("Start", "SERVICE_DEMAND_START")):
@@ -155,7 +164,11 @@ def measure(keepwell, child, starter, rounds, prefix):
             all_of_it.append(restart(prefix, record[name]))
     found = {"busy": busy, "rounds": rounds, "restart": {name: statistics.median(all_of_it) for name, all_of_it in times.items()}}
     own = ("keepwell.exe internal", "keepwell internal")
+    time.sleep(SETTLE)
     found["one"] = {"kw": memory(prefix.processes(*own)), "nssm": memory(prefix.processes("nssm64.exe"))}
+    found["parts"] = {part: part_of(prefix.processes(words)) for part, words in PARTS.items()}
+    # What it guards has one thread and kernel32, and nothing else.
+    found["bare"] = memory(prefix.processes(record["kw"].name))["rss"]
     prefix.wine(keepwell, "service", "stop", "kw")
     prefix.wine("net", "stop", "nssm")
     found["dispatcher"] = {name: dispatcher(prefix, starter, name, rounds) for name in ("kw", "nssm")}
@@ -165,7 +178,7 @@ def measure(keepwell, child, starter, rounds, prefix):
     (prefix.folder / "many.toml").write_text(text)
     prefix.wine(keepwell, "service", "install", "--name", "many", "--config", windows(prefix.folder / "many.toml"), "--start", "demand", "--now")
     until("all services", lambda: all(moments(prefix.folder / f"s{n}.record") for n in range(MANY)))
-    time.sleep(1)
+    time.sleep(SETTLE)
     found["many"] = {"kw": memory(prefix.processes(*own)), "nssm": {k: v * MANY for k, v in found["one"]["nssm"].items()}}
     return found
 
@@ -183,6 +196,7 @@ def page(found):
         verdict = "" if bar is None else "met" if ratio <= bar else "**not met**"
         lines.append([title, report.figure(own), report.figure(other), f"{ratio:.2f} ×", f"≤ {bar:g} ×" if bar else "–", verdict])
     size = found["size"] / (1 << 20)
+    parts = " and ".join(f"the {part} has {mb:.1f} MB ({threads} threads)" for part, (mb, threads) in found["parts"].items())
     said = "only DLLs of Windows" if not found["foreign"] else f"**also {', '.join(found['foreign'])}**"
     return "\n\n".join((
         f"`python3 bench/windows.py` on {os.cpu_count()} processors, Wine 8, one prefix, {found['rounds']} rounds in turns, medians; other work kept the "
@@ -192,7 +206,10 @@ def page(found):
         f"- Dispatcher: StartService returns when it was called, and takes {report.figure(found['dispatcher']['kw'])} ms, the making of the process "
         f"with it (bar for the call alone: 50 ms: {'met' if found['dispatcher']['kw'] <= 50 else 'not shown'})\n"
         "- NSSM: AppRestartDelay = 0, AppThrottle = 0, no log; keepwell: `service add` with restart.delay = 0s, its output captured\n"
-        f"- Memory is that of the anchor and the daemon, or of nssm64.exe; consoles (conhost.exe) are not in it. {MANY} × NSSM is one, times {MANY}",
+        f"- Memory is that of the anchor and the daemon, or of nssm64.exe, {SETTLE} s after the last restart; consoles (conhost.exe) are not in it. "
+        f"{MANY} × NSSM is one, times {MANY}\n"
+        f"- Of one guardian's RSS {parts}; two processes of Wine that do nothing have {2 * found['bare']:.1f} MB, and each thread has a megabyte, most "
+        "of which Wine touches",
     ))
 
 
