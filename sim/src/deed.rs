@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keepwell_core::{By, Command, Mono, Role, ServiceId, Specs};
+use keepwell_core::{By, Command, HostEvent, Mono, Role, ServiceId, Specs};
 
 use crate::program::Behaviour;
 
@@ -34,6 +34,8 @@ pub enum Deed {
     Suspend(Duration),
     /// Commits fail, or no longer.
     DiskFull(bool),
+    /// The host sleeps, wakes, or has another session.
+    Host(HostEvent),
     /// A program file is replaced.
     ProgramChanges(ServiceId),
     /// The next report comes so much later.

@@ -127,6 +127,7 @@ impl Ledger {
             }
             Input::SignalFailed { .. }
             | Input::AskedToStop { .. }
+            | Input::Host(_)
             | Input::Probe { .. }
             | Input::Ready { .. }
             | Input::Stopping { .. }
@@ -212,6 +213,9 @@ impl Ledger {
             }
             Effect::RunToStop { run, service, .. } => {
                 self.runs.insert(*run, Told::new(service, Role::Stop, now.mono));
+            }
+            Effect::RunOnEvent { run, service, event } => {
+                self.runs.insert(*run, Told::new(service, event.role(), now.mono));
             }
             Effect::Commit(record) => self.note_record(record),
             Effect::AskToStop { .. }
@@ -302,6 +306,12 @@ impl Ledger {
                     return Err(format!("{effect:?}: there is nothing to stop"));
                 }
                 self.check_spawn(seen, *run, service, Role::Stop)
+            }
+            Effect::RunOnEvent { run, service, event } => {
+                if self.lives(service).is_none() {
+                    return Err(format!("{effect:?}: it does not run"));
+                }
+                self.check_spawn(seen, *run, service, event.role())
             }
             Effect::AskToStop { run, .. } => {
                 if self.living(*run, effect)?.killed.is_some() {

@@ -12,7 +12,7 @@ use keepwell_core::spec::{
     RestartPolicy, StopAction, StopStep, To,
 };
 use keepwell_core::supervisor::{DeadlineReason, ServiceStatus};
-use keepwell_core::{By, Command, Mono, Role, ServiceId, ServiceSpec, Specs};
+use keepwell_core::{By, Command, HostEvent, Mono, Role, ServiceId, ServiceSpec, SessionEvent, Specs};
 
 use crate::host::Happening;
 use crate::plant::Plant;
@@ -385,7 +385,9 @@ fn millis(d: &mut Prng, low: u64, high: u64) -> Duration {
 
 fn hooks(d: &mut Prng) -> Hooks {
     let mut hook = || d.percent(12).then(|| Hook { timeout: millis(d, 500, 8_000), may_fail: d.percent(50) });
-    Hooks { pre_start: hook(), post_start: hook(), pre_stop: hook(), post_stop: hook() }
+    let (pre_start, post_start, pre_stop, post_stop) = (hook(), hook(), hook(), hook());
+    let (on_suspend, on_resume, on_power_change, on_session) = (hook(), hook(), hook(), hook());
+    Hooks { pre_start, post_start, pre_stop, post_stop, on_suspend, on_resume, on_power_change, on_session }
 }
 
 fn restart(d: &mut Prng, kind: Kind) -> RestartPolicy {
@@ -417,7 +419,7 @@ fn plan_faults(world: &mut World<Chance>, specs: &Specs, d: &mut Prng, begin: Mo
     for _ in 0..d.range(0, 25) {
         let at = begin + Duration::from_millis(d.range(0, storm));
         let name = d.pick(&names).to_string();
-        let deed = match d.range(0, 32) {
+        let deed = match d.range(0, 36) {
             0..12 => Deed::Command(By("anna".into()), command(d, &name)),
             12..20 => Deed::DaemonDies {
                 after: usize::try_from(d.range(0, 64)).unwrap_or(0),
@@ -439,6 +441,12 @@ fn plan_faults(world: &mut World<Chance>, specs: &Specs, d: &mut Prng, begin: Mo
                 ]);
                 Deed::Says(ServiceId::new(&*name, 1), saying)
             }
+            30..34 => Deed::Host(*d.pick(&[
+                HostEvent::Suspend,
+                HostEvent::Resume,
+                HostEvent::PowerChange,
+                HostEvent::Session(SessionEvent::Lock, 1),
+            ])),
             _ => Deed::Reload(changed(d, specs)),
         };
         world.plan(at, deed);

@@ -20,7 +20,7 @@ use keepwell_core::event::{ExitStatus, SpawnErrorKind};
 use keepwell_core::spec::{CLOSE, CTRL_C};
 use keepwell_core::supervisor::Explanation;
 use keepwell_core::time::Human;
-use keepwell_core::{By, Command, Mono, PlannedAction, Role, ServiceId, Specs};
+use keepwell_core::{By, Command, HostEvent, Mono, PlannedAction, Role, ServiceId, Specs};
 
 use crate::plant::Plant;
 use crate::program::{Asked, Behaviour};
@@ -165,6 +165,10 @@ impl Director for Cast {
             Role::PreStop => "/pre_stop",
             Role::PostStop => "/post_stop",
             Role::Stop => "/stop",
+            Role::OnSuspend => "/on_suspend",
+            Role::OnResume => "/on_resume",
+            Role::OnPowerChange => "/on_power_change",
+            Role::OnSession => "/on_session",
         };
         let exact = format!("{service}{hook}");
         let general = format!("{}{hook}", service.name);
@@ -240,6 +244,10 @@ fn act(what: &str, reloads: &BTreeMap<String, Specs>) -> Result<Act, String> {
             Act::Deed(Deed::DaemonDies { after: usize::MAX, away: duration(time)? })
         }
         ["everything", "is", "killed"] => Act::Deed(Deed::AnchorDies),
+        ["host", "tells", event @ ..] => {
+            let event = HostEvent::parse(&event.join(" ")).ok_or("no such event of a host")?;
+            Act::Deed(Deed::Host(event))
+        }
         ["host", "sleeps", "for", time] => Act::Deed(Deed::Suspend(duration(time)?)),
         ["clock", step] => {
             let (sign, time) = step.split_at(1);

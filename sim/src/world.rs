@@ -263,6 +263,7 @@ impl<D: Director> World<D> {
                 self.now.wall.0 += i64::try_from(time.as_millis()).unwrap_or(0);
             }
             Deed::DiskFull(full) => self.disk_full = full,
+            Deed::Host(event) => self.hear(Input::Host(event)),
             Deed::ProgramChanges(id) => self.hear(Input::ProgramChanged(id)),
             Deed::LateReports(by) => self.late = by,
             Deed::DoubledReport(after) => self.doubled = Some(after),
@@ -450,6 +451,12 @@ impl<D: Director> World<D> {
             Effect::RunToStop { run, service, .. } => {
                 let behaviour = self.director.behaviour(&service, Role::Stop, now);
                 if let Err(broken) = self.host.spawn(now, run, &service, Role::Stop, behaviour) {
+                    self.fail(broken);
+                }
+            }
+            Effect::RunOnEvent { run, service, event } => {
+                let behaviour = self.director.behaviour(&service, event.role(), now);
+                if let Err(broken) = self.host.spawn(now, run, &service, event.role(), behaviour) {
                     self.fail(broken);
                 }
             }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use keepwell_core::Mono;
+use keepwell_core::{HostEvent, Mono};
 use keepwell_os::host::Host;
 use keepwell_os::stop as signals;
 use keepwell_os::wait::Waker;
@@ -26,8 +26,10 @@ pub enum Control {
     Continue,
     /// Read the configuration again.
     Reload,
-    /// Something happened to the host, in words: `the host is about to sleep`.
-    News(String),
+    /// Something happened to the host.
+    News(HostEvent),
+    /// Something that nobody needs to hear of.
+    Nothing,
 }
 
 /// How this process is, for the manager.
@@ -161,8 +163,8 @@ impl<H: Host> Anchor<H> {
                 Control::Pause => self.ask_to(Asked::PAUSE, Standing::Pausing),
                 Control::Continue => self.ask_to(Asked::CONTINUE, Standing::Continuing),
                 Control::Reload => self.ask(Asked::RELOAD, String::new()),
-                Control::News(text) if text.is_empty() => {}
-                Control::News(text) => self.ask(Asked::NEWS, text),
+                Control::News(event) => self.ask(Asked::NEWS, event.to_string()),
+                Control::Nothing => {}
             }
         }
     }

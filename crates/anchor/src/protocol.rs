@@ -234,6 +234,6 @@ impl Asked {
     pub const CONTINUE: u8 = 2;
     /// Read the configuration again.
     pub const RELOAD: u8 = 3;
-    /// Something happened to the host, in words.
+    /// Something happened to the host: a `keepwell_core::HostEvent` as it is displayed, `suspend` or `lock 2`.
     pub const NEWS: u8 = 4;
 }

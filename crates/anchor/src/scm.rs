@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use keepwell_core::{HostEvent, SessionEvent};
 use keepwell_os::wait::Waker;
 use keepwell_service::{
     Accept, Answer, Control as Told, Error, Exit, Power, SessionChange, SessionReason, StatusHandle, code,
@@ -97,28 +98,29 @@ fn understood(told: &Told) -> Option<Control> {
         Told::Pause => Some(Control::Pause),
         Told::Continue => Some(Control::Continue),
         Told::ParamChange => Some(Control::Reload),
-        Told::Power(Power::Suspend) => Some(Control::News("the host goes to sleep".into())),
-        Told::Power(Power::ResumeAutomatic) => Some(Control::News("the host has woken up".into())),
+        Told::Power(Power::Suspend) => Some(Control::News(HostEvent::Suspend)),
+        Told::Power(Power::ResumeAutomatic) => Some(Control::News(HostEvent::Resume)),
+        Told::Power(Power::StatusChange) => Some(Control::News(HostEvent::PowerChange)),
         // Anything else of power changes nothing for a service, but it was taken.
-        Told::Power(_) => Some(Control::News(String::new())),
-        Told::Session(change) => Some(Control::News(session(*change))),
+        Told::Power(_) => Some(Control::Nothing),
+        Told::Session(change) => Some(session(*change)),
         _ => None,
     }
 }
 
-fn session(SessionChange { reason, session }: SessionChange) -> String {
+fn session(SessionChange { reason, session }: SessionChange) -> Control {
     let what = match reason {
-        SessionReason::Logon => "a user has logged on",
-        SessionReason::Logoff => "the user has logged off",
-        SessionReason::Lock => "it was locked",
-        SessionReason::Unlock => "it was unlocked",
-        SessionReason::ConsoleConnect => "it was connected to the console",
-        SessionReason::ConsoleDisconnect => "it was disconnected from the console",
-        SessionReason::RemoteConnect => "it was connected from afar",
-        SessionReason::RemoteDisconnect => "it was disconnected from afar",
-        _ => return String::new(),
+        SessionReason::Logon => SessionEvent::Logon,
+        SessionReason::Logoff => SessionEvent::Logoff,
+        SessionReason::Lock => SessionEvent::Lock,
+        SessionReason::Unlock => SessionEvent::Unlock,
+        SessionReason::ConsoleConnect => SessionEvent::ConsoleConnect,
+        SessionReason::ConsoleDisconnect => SessionEvent::ConsoleDisconnect,
+        SessionReason::RemoteConnect => SessionEvent::RemoteConnect,
+        SessionReason::RemoteDisconnect => SessionEvent::RemoteDisconnect,
+        _ => return Control::Nothing,
     };
-    format!("session {session}: {what}")
+    Control::News(HostEvent::Session(what, session))
 }
 
 /// The manager, as the anchor sees it.
@@ -174,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_accepted_is_understood() {
-        let news = |text: &str| Some(Control::News(text.to_owned()));
+        let news = |event| Some(Control::News(event));
         let shutdown = Some(Control::Stop("the system's shutdown".into()));
         assert_eq!(understood(&Told::Preshutdown), shutdown);
         assert_eq!(understood(&Told::Shutdown), shutdown);
@@ -182,11 +184,12 @@ mod tests {
         assert_eq!(understood(&Told::Pause), Some(Control::Pause));
         assert_eq!(understood(&Told::Continue), Some(Control::Continue));
         assert_eq!(understood(&Told::ParamChange), Some(Control::Reload));
-        assert_eq!(understood(&Told::Power(Power::Suspend)), news("the host goes to sleep"));
-        assert_eq!(understood(&Told::Power(Power::ResumeAutomatic)), news("the host has woken up"));
-        assert_eq!(understood(&Told::Power(Power::StatusChange)), news(""));
+        assert_eq!(understood(&Told::Power(Power::Suspend)), news(HostEvent::Suspend));
+        assert_eq!(understood(&Told::Power(Power::ResumeAutomatic)), news(HostEvent::Resume));
+        assert_eq!(understood(&Told::Power(Power::StatusChange)), news(HostEvent::PowerChange));
         let locked = SessionChange { reason: SessionReason::Lock, session: 2 };
-        assert_eq!(understood(&Told::Session(locked)), news("session 2: it was locked"));
+        assert_eq!(understood(&Told::Session(locked)), news(HostEvent::Session(SessionEvent::Lock, 2)));
+        assert_eq!(understood(&Told::Power(Power::ResumeByUser)), Some(Control::Nothing));
         assert_eq!(understood(&Told::Trigger), None);
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use keepwell_anchor::protocol::*;
 use keepwell_anchor::{Control, Loudness, Manager, Options, RunningWhen, Standing};
-use keepwell_core::Mono;
+use keepwell_core::{HostEvent, Mono};
 use keepwell_os::fake::World;
 use keepwell_os::stop;
 use keepwell_os::wait::Waker;
@@ -295,7 +295,7 @@ fn a_pause_is_told_when_the_daemon_has_taken_it() {
         3 => {
             assert_eq!(manager.told(), [Continuing, Running]);
             manager.ask(Control::Reload);
-            manager.ask(Control::News("the host wakes up".into()));
+            manager.ask(Control::News(HostEvent::Resume));
             stage.next(world)
         }
         4 => {
@@ -309,12 +309,7 @@ fn a_pause_is_told_when_the_daemon_has_taken_it() {
                 .collect();
             assert_eq!(
                 asked,
-                [
-                    (Asked::PAUSE, ""),
-                    (Asked::CONTINUE, ""),
-                    (Asked::RELOAD, ""),
-                    (Asked::NEWS, "the host wakes up")
-                ]
+                [(Asked::PAUSE, ""), (Asked::CONTINUE, ""), (Asked::RELOAD, ""), (Asked::NEWS, "resume")]
             );
             assert_eq!(manager.told(), []);
             stage.next(world)

@@ -165,7 +165,7 @@ pub struct ServiceConfig {
     /// The checks that go on, as in the spec, where the times are.
     pub probes: Box<[Ready]>,
     /// Programs around its life. Times are in the spec.
-    pub hooks: HookCommands,
+    pub hooks: Option<Box<HookCommands>>,
     /// The requests and commands of its stop ladder. Order, times and signals are in the spec.
     pub stop: Box<[StopAsk]>,
     /// Where its output goes.
@@ -281,6 +281,14 @@ pub struct HookCommands {
     pub pre_stop: Option<Command>,
     /// See there.
     pub post_stop: Option<Command>,
+    /// See there.
+    pub on_suspend: Option<Command>,
+    /// See there.
+    pub on_resume: Option<Command>,
+    /// See there.
+    pub on_power_change: Option<Command>,
+    /// See there.
+    pub on_session: Option<Command>,
 }
 
 /// A step of the stop ladder that is no signal.

@@ -127,6 +127,10 @@ fn programs<'a>(
         ("the post_start hook", hooks.post_start.as_ref(), places.hooks),
         ("the pre_stop hook", hooks.pre_stop.as_ref(), places.hooks),
         ("the post_stop hook", hooks.post_stop.as_ref(), places.hooks),
+        ("the on_suspend hook", hooks.on_suspend.as_ref(), places.hooks),
+        ("the on_resume hook", hooks.on_resume.as_ref(), places.hooks),
+        ("the on_power_change hook", hooks.on_power_change.as_ref(), places.hooks),
+        ("the on_session hook", hooks.on_session.as_ref(), places.hooks),
     ];
     let commands = resolved.stop.values().filter_map(move |stop| match stop {
         ResolvedStop::Command(argv) => Some(("a stop command", argv.as_slice(), places.stop)),

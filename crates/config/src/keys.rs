@@ -13,7 +13,8 @@ use keepwell_core::spec::{
 use serde::Serialize;
 
 use crate::config::{
-    Command, Config, Env, GuardianConfig, Ready, ServiceConfig, StopAsk, StopHow, WhenDaemonGone,
+    Command, Config, Env, GuardianConfig, HookCommands, Ready, ServiceConfig, StopAsk, StopHow,
+    WhenDaemonGone,
 };
 use crate::element::duration::Written;
 use crate::element::env::EnvValue;
@@ -238,12 +239,17 @@ fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<
     ready(&mut t, spec, config);
     restart(&mut t, spec);
     t.table("hooks");
-    let (times, commands) = (&spec.hooks, &config.hooks);
+    let no_hooks = HookCommands::default();
+    let (times, commands) = (&spec.hooks, config.hooks.as_deref().unwrap_or(&no_hooks));
     let hooks = [
         ("pre_start", &times.pre_start, &commands.pre_start),
         ("post_start", &times.post_start, &commands.post_start),
         ("pre_stop", &times.pre_stop, &commands.pre_stop),
         ("post_stop", &times.post_stop, &commands.post_stop),
+        ("on_suspend", &times.on_suspend, &commands.on_suspend),
+        ("on_resume", &times.on_resume, &commands.on_resume),
+        ("on_power_change", &times.on_power_change, &commands.on_power_change),
+        ("on_session", &times.on_session, &commands.on_session),
     ];
     for (name, hook, command) in hooks {
         if let (Some(hook), Some(command)) = (hook, command) {

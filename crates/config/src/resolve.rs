@@ -157,6 +157,14 @@ pub struct ResolvedHooks {
     pub pre_stop: Option<Vec<String>>,
     /// See there.
     pub post_stop: Option<Vec<String>>,
+    /// See there.
+    pub on_suspend: Option<Vec<String>>,
+    /// See there.
+    pub on_resume: Option<Vec<String>>,
+    /// See there.
+    pub on_power_change: Option<Vec<String>>,
+    /// See there.
+    pub on_session: Option<Vec<String>>,
 }
 
 /// A step of the stop ladder that is no signal, with everything filled in.
@@ -351,11 +359,18 @@ impl ServiceConfig {
             capabilities: self.capabilities.clone(),
             ready: check(&self.ready)?,
             probes: self.probes.iter().map(check).collect::<Result<_, _>>()?,
-            hooks: ResolvedHooks {
-                pre_start: hook(&self.hooks.pre_start)?,
-                post_start: hook(&self.hooks.post_start)?,
-                pre_stop: hook(&self.hooks.pre_stop)?,
-                post_stop: hook(&self.hooks.post_stop)?,
+            hooks: match self.hooks.as_deref() {
+                None => ResolvedHooks::default(),
+                Some(hooks) => ResolvedHooks {
+                    pre_start: hook(&hooks.pre_start)?,
+                    post_start: hook(&hooks.post_start)?,
+                    pre_stop: hook(&hooks.pre_stop)?,
+                    post_stop: hook(&hooks.post_stop)?,
+                    on_suspend: hook(&hooks.on_suspend)?,
+                    on_resume: hook(&hooks.on_resume)?,
+                    on_power_change: hook(&hooks.on_power_change)?,
+                    on_session: hook(&hooks.on_session)?,
+                },
             },
             stop: self.stops(&filler)?,
             log: self.log_paths(&filler).map_err(trouble)?,

@@ -143,6 +143,7 @@ fn every_key_arrives() {
                 post_start: Some(Hook { timeout: secs(5), may_fail: true }),
                 pre_stop: None,
                 post_stop: Some(Hook { timeout: secs(30), may_fail: false }),
+                ..keepwell_core::spec::Hooks::default()
             },
             watchdog: None,
             probes: vec![

@@ -140,3 +140,20 @@ fn a_path_in_double_quotes_is_told_to_stand_in_single_ones() {
         assert!(told.contains("in single quotes"), "{told}");
     }
 }
+
+#[test]
+fn hooks_for_what_only_windows_tells_are_a_warning_elsewhere() {
+    let text = "[services.a]\ncommand = 'a'\nhooks = { on_resume = 'x', on_session = ['y'] }\n";
+    let unix = on(System::Unix, text).expect("it is no error").warnings;
+    let told: Vec<&str> = unix.iter().map(|w| w.message.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "`hooks.on_resume` of services.a has no effect on Linux",
+            "`hooks.on_session` of services.a has no effect on Linux"
+        ]
+    );
+    let windows = on(System::Windows, text).expect("it is right");
+    assert!(windows.warnings.is_empty(), "{:?}", windows.warnings);
+    assert!(windows.specs.services["a"].hooks.on_session.is_some());
+}

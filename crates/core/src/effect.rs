@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use crate::command::By;
+use crate::host::HostEvent;
 use crate::id::{ProbeId, RunId, ServiceId};
 use crate::spec::To;
 use crate::time::Wall;
@@ -55,6 +56,15 @@ pub enum Effect {
         /// See `Asking::id`.
         id: u64,
     },
+    /// Start the hook that hears of this. What follows is as after a `Spawn` with its role.
+    RunOnEvent {
+        /// Its name from now on.
+        run: RunId,
+        /// Whose.
+        service: ServiceId,
+        /// What the hook is told.
+        event: HostEvent,
+    },
     /// For a main run: kill every process of the service's tree; `Input::TreeEmpty` follows when none is left. For a
     /// hook: kill its process group.
     Kill {
@@ -105,6 +115,14 @@ pub enum Role {
     PostStop,
     /// The command of a step of its stop ladder.
     Stop,
+    /// When the host goes to sleep.
+    OnSuspend,
+    /// When it has woken up.
+    OnResume,
+    /// When its power supply changes.
+    OnPowerChange,
+    /// When a user's session changes.
+    OnSession,
 }
 
 /// What must outlive the daemon, the anchor and the host.

@@ -142,7 +142,8 @@ impl Supervisor {
             | Input::ExtendTimeout { .. }
             | Input::SetWatchdog { .. }
             | Input::AdoptionDone
-            | Input::ProgramChanged(_) => {}
+            | Input::ProgramChanged(_)
+            | Input::Host(_) => {}
         }
     }
 
@@ -208,10 +209,16 @@ impl Supervisor {
                 s.hook = None;
                 if role == Role::PreStart && s.phase == Phase::PreStart {
                     self.wait_to_start(i);
-                } else if role == Role::Stop {
-                    self.repeat_stop_command(i, now);
                 } else {
-                    self.start_hook(i, role, now);
+                    match role {
+                        Role::Stop => self.repeat_stop_command(i, now),
+                        Role::OnSuspend | Role::OnResume | Role::OnPowerChange | Role::OnSession => {
+                            self.hear_news(i, now);
+                        }
+                        Role::Main | Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop => {
+                            self.start_hook(i, role, now)
+                        }
+                    }
                 }
             } else {
                 self.on_exited(now, run, ExitStatus::Unknown, true);

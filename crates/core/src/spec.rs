@@ -324,6 +324,14 @@ pub struct Hooks {
     pub pre_stop: Option<Hook>,
     /// When the tree is empty, after a stop and after an exit alike.
     pub post_stop: Option<Hook>,
+    /// While the service is up: the host goes to sleep. A failure of this and the next three is told.
+    pub on_suspend: Option<Hook>,
+    /// The host has woken up.
+    pub on_resume: Option<Hook>,
+    /// The host's power supply or charge has changed.
+    pub on_power_change: Option<Hook>,
+    /// A user's session has changed.
+    pub on_session: Option<Hook>,
 }
 
 /// One hook.

@@ -12,6 +12,7 @@ use crate::command::{By, Command, CommandError, Plan};
 use crate::effect::{Effect, Hold};
 use crate::event::{Event, EventKind, ExitClass, ExitStatus, SpawnError, State};
 use crate::graph::Graph;
+use crate::host::HostEvent;
 use crate::id::{ProbeId, RunId, ServiceId};
 use crate::service::Service;
 use crate::spec::{ServiceSpec, Specs};
@@ -120,6 +121,8 @@ pub enum Input {
     AdoptionDone,
     /// A watched program file was made or replaced.
     ProgramChanged(ServiceId),
+    /// Something happened to the host.
+    Host(HostEvent),
 }
 
 /// The answer of a probe.
@@ -446,6 +449,7 @@ impl Supervisor {
             Input::Adopted { run, pid } => self.on_adopted(now, run, pid),
             Input::AdoptionDone => self.on_adoption_done(now),
             Input::ProgramChanged(id) => self.on_program_changed(now, &id),
+            Input::Host(event) => self.on_host(now, event),
         }
         self.settle(now);
     }

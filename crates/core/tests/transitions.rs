@@ -13,8 +13,8 @@ use keepwell_core::spec::{
 };
 use keepwell_core::supervisor::{Outcome, Persisted};
 use keepwell_core::{
-    By, Command, Effect, Input, Mono, Now, ProbeId, Role, RunId, ServiceId, ServiceSpec, Specs, Supervisor,
-    Wall,
+    By, Command, Effect, HostEvent, Input, Mono, Now, ProbeId, Role, RunId, ServiceId, ServiceSpec, Specs,
+    Supervisor, Wall,
 };
 
 /// A supervisor, its clock, and the runs of `web` that it asked for.
@@ -60,6 +60,10 @@ impl Story {
                 Effect::RunToStop { run, .. } => {
                     self.hook = run;
                     "run its command".into()
+                }
+                Effect::RunOnEvent { run, event, .. } => {
+                    self.hook = run;
+                    format!("tell its hook of {event}")
                 }
                 Effect::AskToStop { .. } => "ask by HTTP".into(),
                 Effect::Spawn { run, .. } => {
@@ -204,6 +208,11 @@ fn states() -> Vec<(&'static str, Beginning)> {
         ("ready", || Story::new(probed()).ready()),
         ("ready: post_start", || {
             Story::new(hooked(Hooks { post_start: hook(), ..Hooks::default() })).ready()
+        }),
+        ("ready: on_resume", || {
+            let mut s = Story::new(hooked(Hooks { on_resume: hook(), ..Hooks::default() })).ready();
+            s.hear(Input::Host(HostEvent::Resume));
+            s
         }),
         ("degraded", || {
             let mut s = Story::new(ServiceSpec { depends_on: needs_db(), ..probed() });
@@ -361,6 +370,7 @@ fn acts() -> Vec<(&'static str, Act)> {
             let id = s.id();
             s.hear(Input::ProgramChanged(id));
         }),
+        ("host wakes up", |s| s.hear(Input::Host(HostEvent::Resume))),
         ("db is ready", |s| s.hear(Input::Ready { run: RunId(1) })),
         ("a stranger exits", |s| {
             s.hear(Input::Exited { run: RunId(999), status: ExitStatus::Code(0), tree_empty: true });
@@ -500,7 +510,13 @@ fn every_state_is_taken_up_as_it_was_put_down() {
         let spawns = std::iter::from_fn(|| reborn.poll_effect());
         let spawns: Vec<_> = spawns
             .filter(|e| {
-                matches!(e, Effect::Spawn { .. } | Effect::RunToStop { .. } | Effect::AskToStop { .. })
+                matches!(
+                    e,
+                    Effect::Spawn { .. }
+                        | Effect::RunToStop { .. }
+                        | Effect::RunOnEvent { .. }
+                        | Effect::AskToStop { .. }
+                )
             })
             .collect();
         assert_eq!(spawns, [], "{name}: nothing is started twice");

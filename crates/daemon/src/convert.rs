@@ -74,6 +74,10 @@ pub fn role(role: Role) -> &'static str {
         Role::PreStop => "pre_stop",
         Role::PostStop => "post_stop",
         Role::Stop => "stop",
+        Role::OnSuspend => "on_suspend",
+        Role::OnResume => "on_resume",
+        Role::OnPowerChange => "on_power_change",
+        Role::OnSession => "on_session",
     }
 }
 

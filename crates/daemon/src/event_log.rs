@@ -236,7 +236,22 @@ mod tests {
 
     #[test]
     fn only_the_main_program_s_own_ends_count_and_only_last_states() {
-        let roles = [Role::Main, Role::PreStart, Role::PostStart, Role::PreStop, Role::PostStop, Role::Stop];
+        let roles = [
+            Role::Main,
+            Role::PreStart,
+            Role::PostStart,
+            Role::PreStop,
+            Role::PostStop,
+            Role::Stop,
+            Role::OnSuspend,
+            Role::OnResume,
+            Role::OnPowerChange,
+            Role::OnSession,
+            Role::OnSuspend,
+            Role::OnResume,
+            Role::OnPowerChange,
+            Role::OnSession,
+        ];
         let classes = [ExitClass::Success, ExitClass::Retry, ExitClass::ConfigError, ExitClass::Fatal];
         for role in roles {
             let main = role == Role::Main;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use keepwell_anchor::codec::{self, Decoder};
 use keepwell_anchor::link::Link;
 use keepwell_anchor::protocol::{
-    Exited, Finish, OpenSlot, Put, Report, Request, Run, Spawn, Spawned, StopRequested, Welcome,
+    Asked, Exited, Finish, OpenSlot, Put, Report, Request, Run, Spawn, Spawned, StopRequested, Welcome,
 };
 use keepwell_core::spec::{StopAction, To};
 use keepwell_daemon::engine::{self, BootError, Booted, Ended, Parts};
@@ -329,4 +329,50 @@ fn the_engine_ends_when_the_anchor_is_gone() {
     anchor.spawn();
     drop(anchor);
     assert!(matches!(engine.join().unwrap(), Ok(Ended::AnchorGone)));
+}
+
+#[test]
+fn what_happens_to_the_host_reaches_the_hooks_with_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[services.web]\ncommand = ['true']\nhooks = { on_resume = ['true'], on_session = ['true', '${service}'] }\n";
+    let options = options(dir.path(), config);
+    let (ours, theirs) = Channel::pair().unwrap();
+    let engine = daemon(theirs);
+    let mut anchor = Anchor::new(ours);
+    anchor.welcome(&options, &[], &[]);
+    let web = anchor.spawn();
+    anchor.started(&web, 4001);
+    let news = |anchor: &mut Anchor, text: &str| {
+        let (seq, what) = (anchor.next_seq(), Asked::NEWS);
+        anchor.say(&Report::Asked(Asked { seq, what, text: text.to_owned() }), &[]);
+    };
+    let told = |spawn: &Spawn, name: &str| {
+        let all = spawn.request.env.iter().map(|e| String::from_utf8_lossy(e).into_owned());
+        all.filter_map(|e| Some(e.strip_prefix(name)?.strip_prefix('=')?.to_owned())).collect::<Vec<_>>()
+    };
+    // The second waits for the first; nobody listens to the third, and a later anchor's is no obstacle.
+    for text in ["resume", "lock 3", "power_change", "the moon is full"] {
+        news(&mut anchor, text);
+    }
+    let resume = anchor.spawn();
+    assert_eq!(told(&resume, "KEEPWELL_EVENT"), ["resume"]);
+    assert!(told(&resume, "KEEPWELL_SESSION").is_empty());
+    assert_eq!(resume.slot, web.slot);
+    anchor.started(&resume, 4002);
+    anchor.exited(&resume, 0);
+    let session = anchor.spawn();
+    assert_eq!(session.request.argv, [b"true".to_vec(), b"web".to_vec()]);
+    assert_eq!(
+        (told(&session, "KEEPWELL_EVENT"), told(&session, "KEEPWELL_SESSION")),
+        (vec!["lock".into()], vec!["3".into()])
+    );
+    assert_eq!(told(&web, "KEEPWELL_EVENT"), Vec::<String>::new());
+    anchor.started(&session, 4003);
+    anchor.exited(&session, 0);
+
+    anchor.stop();
+    assert!(matches!(anchor.request(), Request::Signal(_)));
+    anchor.exited(&web, 0);
+    assert!(matches!(anchor.request(), Request::Finish(Finish { code: 0, .. })));
+    assert!(matches!(engine.join().unwrap(), Ok(Ended::Finished)));
 }

@@ -285,7 +285,7 @@ pub struct Event {
     /// `started`.
     pub pid: Option<u32>,
     /// `started`, `spawn_failed`, `exited`, `hook_failed`: `main`, `pre_start`, `post_start`, `pre_stop`, `post_stop`, and
-    /// `stop` for the command of a step of the stop ladder.
+    /// `stop` for the command of a step of the stop ladder, `on_suspend`, `on_resume`, `on_power_change`, `on_session`.
     pub role: Option<String>,
     /// `exited`.
     pub exit: Option<Exit>,

@@ -95,7 +95,7 @@ impl Building<'_, '_> {
         let mut config = self.process(&raw, command, env);
         config.ready = readiness.how;
         config.probes = probes.how.into();
-        config.hooks = hooks.1;
+        config.hooks = raw.hooks.as_ref().map(|_| Box::new(hooks.1));
         config.stop = asks;
         config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);
         config.description = raw.description.as_ref().map(|d| d.value.0.clone());
@@ -173,20 +173,33 @@ impl Building<'_, '_> {
             hook("post_start", raw.post_start.as_ref()),
             hook("pre_stop", raw.pre_stop.as_ref()),
             hook("post_stop", raw.post_stop.as_ref()),
+            hook("on_suspend", raw.on_suspend.as_ref()),
+            hook("on_resume", raw.on_resume.as_ref()),
+            hook("on_power_change", raw.on_power_change.as_ref()),
+            hook("on_session", raw.on_session.as_ref()),
         ];
-        let [pre_start, post_start, pre_stop, post_stop] = all.map(Option::unzip);
+        let [pre_start, post_start, pre_stop, post_stop, on_suspend, on_resume, on_power_change, on_session] =
+            all.map(Option::unzip);
         (
             Hooks {
                 pre_start: pre_start.0,
                 post_start: post_start.0,
                 pre_stop: pre_stop.0,
                 post_stop: post_stop.0,
+                on_suspend: on_suspend.0,
+                on_resume: on_resume.0,
+                on_power_change: on_power_change.0,
+                on_session: on_session.0,
             },
             HookCommands {
                 pre_start: pre_start.1,
                 post_start: post_start.1,
                 pre_stop: pre_stop.1,
                 post_stop: post_stop.1,
+                on_suspend: on_suspend.1,
+                on_resume: on_resume.1,
+                on_power_change: on_power_change.1,
+                on_session: on_session.1,
             },
         )
     }

@@ -8,14 +8,26 @@ use crate::read::{At, Draft};
 
 /// Warns of each that is written.
 pub(super) fn warn(building: &mut Building<'_, '_>, raw: &RawService) {
-    let found = match building.cx.system {
-        System::Unix => Vec::new(),
-        System::Windows => on_windows(raw),
+    let (system, found) = match building.cx.system {
+        System::Unix => ("Linux", on_unix(raw)),
+        System::Windows => ("Windows", on_windows(raw)),
     };
     for (key, at, instead) in found {
-        let message = format!("`{key}` of services.{} has no effect on Windows", building.name);
+        let message = format!("`{key}` of services.{} has no effect on {system}", building.name);
         building.tell(Draft::warning("no-effect", at, message).label(instead));
     }
+}
+
+fn on_unix(raw: &RawService) -> Vec<(&'static str, At, &'static str)> {
+    const WHY: &str = "only the service manager of Windows tells of it";
+    let Some(hooks) = raw.hooks.as_ref().map(|h| &h.value) else { return Vec::new() };
+    let all = [
+        ("hooks.on_suspend", &hooks.on_suspend),
+        ("hooks.on_resume", &hooks.on_resume),
+        ("hooks.on_power_change", &hooks.on_power_change),
+        ("hooks.on_session", &hooks.on_session),
+    ];
+    all.into_iter().filter_map(|(key, hook)| hook.as_ref().map(|h| (key, h.at, WHY))).collect()
 }
 
 fn on_windows(raw: &RawService) -> Vec<(&'static str, At, &'static str)> {

@@ -2,7 +2,7 @@
 
 use keepwell_core::spec::System;
 
-use crate::config::{Command, Env, HookCommands, Limits, LogConfig, Places, Ready, Rotate, ServiceConfig};
+use crate::config::{Command, Env, Limits, LogConfig, Places, Ready, Rotate, ServiceConfig};
 use crate::element::command::{CommandText, inside, split, split_windows};
 use crate::element::env::RawEnv;
 use crate::element::limits::RawLimits;
@@ -106,7 +106,7 @@ impl Building<'_, '_> {
             capabilities: raw.capabilities.as_ref().map(|c| c.value.0.clone()),
             ready: Ready::None,
             probes: Box::default(),
-            hooks: HookCommands::default(),
+            hooks: None,
             stop: Box::default(),
             log: LogConfig { file: None, stderr_file: None, rotate: Rotate::default() },
             places: self.places(raw),

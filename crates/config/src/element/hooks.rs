@@ -72,6 +72,14 @@ table! {
         pre_stop: RawHook = "none", table;
         /// When all its processes are gone, after a stop and after an exit alike.
         post_stop: RawHook = "none", table;
+        /// While the service is up, when the host goes to sleep. This and the next three are heard of by a guardian that is a service of Windows.
+        on_suspend: RawHook = "none", table;
+        /// The same, when the host has woken up.
+        on_resume: RawHook = "none", table;
+        /// The same, when it changes from mains to battery or back, or its charge does.
+        on_power_change: RawHook = "none", table;
+        /// The same, when a user's session begins, ends, is locked, unlocked, connected or disconnected.
+        on_session: RawHook = "none", table;
     }
 }
 plain_table!(

@@ -201,6 +201,7 @@ impl Supervisor {
             }
         }
         self.begin_probes(i, now);
+        self.hear_news(i, now);
         self.touch(i);
     }
 
@@ -298,6 +299,7 @@ impl Supervisor {
             *at = now.mono + *interval;
         }
         self.begin_probes(i, now);
+        self.hear_news(i, now);
         self.touch(i);
     }
 

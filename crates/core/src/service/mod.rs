@@ -5,6 +5,7 @@ mod heal;
 mod health;
 mod hold;
 mod ladder;
+mod news;
 mod probes;
 pub(crate) mod restart;
 mod start;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::By;
 use crate::effect::{Hold, Role};
 use crate::event::{ExitClass, State};
+use crate::host::HostEvent;
 use crate::id::{ProbeId, RunId, ServiceId};
 use crate::spec::{Purpose, ServiceSpec};
 use crate::supervisor::{DeadlineReason, ExitRecord, StopRecord};
@@ -67,6 +69,8 @@ pub struct ServiceSnapshot {
     pub(crate) restarts: u32,
     pub(crate) origin: Origin,
     pub(crate) hook: Option<HookRun>,
+    /// What happened to the host and its hooks have not heard of yet; the first may be what its hook hears of now.
+    pub(crate) news: Vec<HostEvent>,
     pub(crate) exits: Vec<ExitRecord>,
     /// The last way down the ladder.
     pub(crate) last_stop: Option<Box<StopRecord>>,
@@ -338,6 +342,7 @@ impl Default for ServiceSnapshot {
             restarts: 0,
             origin: Origin::Boot,
             hook: None,
+            news: Vec::new(),
             exits: Vec::new(),
             last_stop: None,
             failure: None,

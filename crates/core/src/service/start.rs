@@ -79,6 +79,10 @@ impl Supervisor {
             Role::PostStart => hooks.post_start.as_ref(),
             Role::PreStop => hooks.pre_stop.as_ref(),
             Role::PostStop => hooks.post_stop.as_ref(),
+            Role::OnSuspend => hooks.on_suspend.as_ref(),
+            Role::OnResume => hooks.on_resume.as_ref(),
+            Role::OnPowerChange => hooks.on_power_change.as_ref(),
+            Role::OnSession => hooks.on_session.as_ref(),
         }
     }
 
@@ -310,6 +314,7 @@ impl Supervisor {
     ) {
         let class = self.tell_exit(i, main, status, false, now);
         self.forget_probes(i);
+        self.forget_news(i);
         let s = &mut self.services[i].s;
         s.touched = true;
         // What was held against the run before is an old story.
@@ -463,6 +468,7 @@ impl Supervisor {
             self.stop_command_over(i, failure, now);
             return;
         }
+        self.news_heard(i, role);
         let may_fail = self.hook_spec(i, role).is_none_or(|h| h.may_fail);
         if let Some(reason) = &failure {
             let kind = EventKind::HookFailed { role, reason: reason.clone() };
@@ -490,6 +496,7 @@ impl Supervisor {
                 self.begin_stop(i, Cause::Failed(format!("its post_start hook failed: {reason}")), now);
             }
             (Phase::Ending(_), _, _) => self.advance(i, now),
+            (Phase::Alive(_), _, _) => self.hear_news(i, now),
             _ => {}
         }
     }

@@ -62,6 +62,7 @@ impl Supervisor {
             }
         }
         self.forget_probes(i);
+        self.forget_news(i);
         let s = &mut self.services[i].s;
         s.phase = Phase::Ending(ending);
         s.last_stop = None;

@@ -302,17 +302,22 @@ fn state_changed(who: &str, to: State, reason: &str) -> String {
 fn beside(r: Role) -> String {
     match r {
         Role::Main | Role::Stop => format!("{} command", role(r)),
-        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop => format!("{} hook", role(r)),
+        Role::PreStart
+        | Role::PostStart
+        | Role::PreStop
+        | Role::PostStop
+        | Role::OnSuspend
+        | Role::OnResume
+        | Role::OnPowerChange
+        | Role::OnSession => format!("{} hook", role(r)),
     }
 }
 
 fn spawn_failed(who: &str, error: &SpawnError, r: Role) -> String {
-    match r {
-        Role::Main => format!("{who} could not be started: {}", error.text),
-        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop | Role::Stop => {
-            format!("{who}: {} could not be started: {}", beside(r), error.text)
-        }
+    if r == Role::Main {
+        return format!("{who} could not be started: {}", error.text);
     }
+    format!("{who}: {} could not be started: {}", beside(r), error.text)
 }
 
 /// Where in its life a process ended.
@@ -341,26 +346,22 @@ fn exited(
     ran_for: Duration,
     phase: Phase,
 ) -> String {
-    let mut line = match r {
-        Role::Main => format!("{who} exited: {} after {}", exit_text(&status), Human(ran_for)),
-        Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop | Role::Stop => {
-            format!("{who}: {} exited: {} after {}", beside(r), exit_text(&status), Human(ran_for))
-        }
-    };
-    match (r, phase, class) {
-        (Role::Main, Phase::BeingStopped, _) => line.push_str(", while it was being stopped"),
-        (Role::Main, Phase::BeforeReady, ExitClass::Retry | ExitClass::ConfigError | ExitClass::Fatal) => {
+    let how = format!("exited: {} after {}", exit_text(&status), Human(ran_for));
+    if r != Role::Main {
+        return format!("{who}: {} {how}", beside(r));
+    }
+    let mut line = format!("{who} {how}");
+    match (phase, class) {
+        (Phase::BeingStopped, _) => line.push_str(", while it was being stopped"),
+        (Phase::BeforeReady, ExitClass::Retry | ExitClass::ConfigError | ExitClass::Fatal) => {
             line.push_str(", before it was ready");
         }
-        (Role::Main, Phase::BeforeReady, ExitClass::Success)
-        | (Role::Main, Phase::Ready, _)
-        | (Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop | Role::Stop, _, _) => {}
+        (Phase::BeforeReady, ExitClass::Success) | (Phase::Ready, _) => {}
     }
-    match (r, class) {
-        (Role::Main, ExitClass::ConfigError) => line.push_str("; it means a configuration error"),
-        (Role::Main, ExitClass::Fatal) => line.push_str("; it means that no retry helps"),
-        (Role::Main, ExitClass::Success | ExitClass::Retry)
-        | (Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop | Role::Stop, _) => {}
+    match class {
+        ExitClass::ConfigError => line.push_str("; it means a configuration error"),
+        ExitClass::Fatal => line.push_str("; it means that no retry helps"),
+        ExitClass::Success | ExitClass::Retry => {}
     }
     line
 }

@@ -28,6 +28,10 @@ fn number(role: Role) -> u8 {
         Role::PreStop => 3,
         Role::PostStop => 4,
         Role::Stop => 6,
+        Role::OnSuspend => 7,
+        Role::OnResume => 8,
+        Role::OnPowerChange => 9,
+        Role::OnSession => 10,
     }
 }
 
@@ -40,6 +44,10 @@ pub(super) fn role(number: u8) -> Option<Role> {
         3 => Some(Role::PreStop),
         4 => Some(Role::PostStop),
         6 => Some(Role::Stop),
+        7 => Some(Role::OnSuspend),
+        8 => Some(Role::OnResume),
+        9 => Some(Role::OnPowerChange),
+        10 => Some(Role::OnSession),
         _ => None,
     }
 }
@@ -55,6 +63,10 @@ impl Engine {
             Effect::RunToStop { run, service, id } => {
                 let prepared = self.prepare_stop(&service, id, run);
                 self.spawn(now, run, service, Role::Stop, prepared);
+            }
+            Effect::RunOnEvent { run, service, event } => {
+                let prepared = self.prepare_on_event(&service, event, run);
+                self.spawn(now, run, service, event.role(), prepared);
             }
             Effect::AskToStop { run, service, step, id, timeout } => match self.stop_request(&service, id) {
                 Ok(request) => self.prober.ask_to_stop(run, step, request, timeout),

@@ -2,7 +2,7 @@
 
 use keepwell_anchor::protocol::{Asked, Progress, Request};
 use keepwell_core::event::Level;
-use keepwell_core::{By, Command, Now};
+use keepwell_core::{By, Command, HostEvent, Input, Now};
 
 use super::{Engine, reload};
 
@@ -21,7 +21,11 @@ impl Engine {
                 let (reply, _) = tokio::sync::oneshot::channel();
                 reload::read(self, By(MANAGER.into()), false, reply);
             }
-            Asked::NEWS => self.tell(now, None, Level::Info, asked.text),
+            Asked::NEWS => match HostEvent::parse(&asked.text) {
+                Some(event) => self.supervisor.handle(now, Input::Host(event)),
+                // Of a later anchor: it says it in words at least.
+                None => self.tell(now, None, Level::Info, asked.text),
+            },
             // Of a later anchor.
             _ => {}
         }

@@ -9,7 +9,7 @@ use keepwell_config::{
     Account, Bound, ResolvedLog, ResolvedReady, ResolvedService, ResolvedStop, ServiceConfig,
 };
 use keepwell_core::event::{Level, SpawnError, SpawnErrorKind};
-use keepwell_core::{Role, RunId, ServiceId};
+use keepwell_core::{HostEvent, Role, RunId, ServiceId};
 use keepwell_os::tree::{self, TreeDir};
 use keepwell_os::wait::Interest;
 use keepwell_os::watch::FileWatch;
@@ -100,8 +100,11 @@ impl Engine {
     ) -> Result<(u32, SpawnRequest), SpawnError> {
         let mut resolved = match role {
             Role::PreStop | Role::PostStop | Role::Stop => self.resolve_end(id)?,
-            Role::Main | Role::PreStart | Role::PostStart => {
+            Role::Main | Role::PreStart => {
                 self.retired.remove(id);
+                self.resolve(id)?
+            }
+            Role::PostStart | Role::OnSuspend | Role::OnResume | Role::OnPowerChange | Role::OnSession => {
                 self.resolve(id)?
             }
         };
@@ -115,6 +118,10 @@ impl Engine {
             Role::PostStart => hooks.post_start,
             Role::PreStop => hooks.pre_stop,
             Role::PostStop => hooks.post_stop,
+            Role::OnSuspend => hooks.on_suspend,
+            Role::OnResume => hooks.on_resume,
+            Role::OnPowerChange => hooks.on_power_change,
+            Role::OnSession => hooks.on_session,
             // `prepare_stop` knows which.
             Role::Stop => None,
         };
@@ -124,6 +131,21 @@ impl Engine {
         if role == Role::Main {
             let uid = request.identity.as_ref().map_or_else(identity::own_uid, |found| found.uid);
             self.before_main(id, slot, run, uid, &resolved.ready);
+        }
+        Ok((slot, request))
+    }
+
+    /// The hook that hears of what happened to the host.
+    pub(super) fn prepare_on_event(
+        &mut self,
+        id: &ServiceId,
+        event: HostEvent,
+        run: RunId,
+    ) -> Result<(u32, SpawnRequest), SpawnError> {
+        let (slot, mut request) = self.prepare(id, event.role(), run)?;
+        request.env.push(format!("KEEPWELL_EVENT={}", event.name()).into_bytes());
+        if let Some(session) = event.session() {
+            request.env.push(format!("KEEPWELL_SESSION={session}").into_bytes());
         }
         Ok((slot, request))
     }

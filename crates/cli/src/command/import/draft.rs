@@ -267,7 +267,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// In the order of a life.
-const HOOKS: [&str; 4] = ["pre_start", "post_start", "pre_stop", "post_stop"];
+const HOOKS: [&str; 6] = ["pre_start", "post_start", "on_resume", "on_power_change", "pre_stop", "post_stop"];
 /// No smaller log is begun anew.
 pub(super) const SMALLEST_LOG: u64 = 64 << 10;
 

@@ -31,6 +31,8 @@ encodings                 a line in UTF-8, one in code page 850, one in UTF-16; 
 http PORT                 answer GET /; /ready is 503 until --gate FILE is there; tell what else is asked: POST /quit: exit with 7,
                           /drop: the same without an answer, /no: 500, /hang: never answer
 exists FILE               exit with 0 if it is there, else 1
+touch FILE                make it, and exit with 0
+until FILE CODE           exit with CODE when it is there
 late-line FILE TEXT       say `starting`, and TEXT when FILE is there; then wait
 kill PID                  TerminateProcess
 control SERVICE NUMBER    tells a service what sc has no word for; exits with the error
@@ -109,6 +111,14 @@ fn main() {
         }
         "http" => http(&mut args),
         "exists" => exit(i32::from(!fs::exists(args.next("FILE")).unwrap_or(false))),
+        "touch" => fs::write(args.next("FILE"), "").expect("the file can be made"),
+        "until" => {
+            let (gate, code) = (args.next("FILE"), args.number("CODE"));
+            while !fs::exists(&gate).unwrap_or(false) {
+                sleep(ms(20));
+            }
+            exit(code);
+        }
         "late-line" => {
             out(b"starting\n");
             let (gate, text) = (args.next("FILE"), args.next("TEXT"));

@@ -257,11 +257,13 @@ impl<'k> Service<'k> {
     }
 
     fn events(&self, draft: &mut Draft) {
-        const KNOWN: [(&str, &str, &str); 4] = [
+        const KNOWN: [(&str, &str, &str); 6] = [
             ("start", "pre", "pre_start"),
             ("start", "post", "post_start"),
             ("stop", "pre", "pre_stop"),
             ("exit", "post", "post_stop"),
+            ("power", "resume", "on_resume"),
+            ("power", "change", "on_power_change"),
         ];
         let above = format!(r"{}{}\", self.root, EVENTS.to_lowercase());
         for (path, key) in self.keys.iter().filter(|(path, _)| path.starts_with(&above)) {
