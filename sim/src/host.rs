@@ -43,6 +43,8 @@ pub enum Happening {
     TreeEnds(RunId),
     /// A process sends a life sign.
     Ping(RunId),
+    /// A process sends a heartbeat.
+    Beat(RunId),
     /// A process says that it is ready.
     SaysReady(RunId),
     /// A process says that it is stopping.
@@ -158,6 +160,7 @@ impl Host {
             }
             if let Some(every) = behaviour.pings {
                 self.plan(now + every, Happening::Ping(run));
+                self.plan(now + every, Happening::Beat(run));
             }
         }
         let process = Process {
@@ -193,14 +196,27 @@ impl Host {
                 None
             }
             Happening::Ping(run) => {
-                let process = self.processes.get(&run).filter(|p| p.alive)?;
-                let (frozen, every) = (process.frozen, process.behaviour.pings?);
-                self.plan(now + every, Happening::Ping(run));
+                let frozen = self.again(now, run, what)?;
                 (!frozen).then_some(Input::Alive { run })
+            }
+            Happening::Beat(run) => {
+                let frozen = self.again(now, run, what)?;
+                (!frozen).then_some(Input::Beat { run })
             }
             Happening::SaysReady(run) => self.awake(run).then_some(Input::Ready { run }),
             Happening::SaysStopping(run) => self.awake(run).then_some(Input::Stopping { run }),
         }
+    }
+
+    /// Plans the next sign of a life that still goes on; whether it is frozen just now.
+    fn again(&mut self, now: Mono, run: RunId, sign: Happening) -> Option<bool> {
+        let process = self.processes.get(&run).filter(|p| p.alive)?;
+        let (frozen, every) = (process.frozen, process.behaviour.pings?);
+        if process.behaviour.silent_after.is_some_and(|after| now.since(process.started) >= after) {
+            return None;
+        }
+        self.plan(now + every, sign);
+        Some(frozen)
     }
 
     fn awake(&self, run: RunId) -> bool {

@@ -132,6 +132,7 @@ impl Ledger {
             | Input::Ready { .. }
             | Input::Stopping { .. }
             | Input::Alive { .. }
+            | Input::Beat { .. }
             | Input::WatchdogTriggered { .. }
             | Input::ExtendTimeout { .. }
             | Input::SetWatchdog { .. } => {}

@@ -35,8 +35,10 @@ pub struct Behaviour {
     pub probe_trouble: Option<ProbeTrouble>,
     /// It says that it stops, that long before it ends.
     pub announces_end: bool,
-    /// Sends life signs as often.
+    /// Sends life signs and heartbeats as often.
     pub pings: Option<Duration>,
+    /// Until then; it hangs afterwards.
+    pub silent_after: Option<Duration>,
 }
 
 /// What may go wrong with an answer.
@@ -80,6 +82,7 @@ impl Default for Behaviour {
             probe_trouble: None,
             announces_end: false,
             pings: Some(Duration::from_secs(1)),
+            silent_after: None,
         }
     }
 }

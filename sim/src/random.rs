@@ -104,13 +104,18 @@ fn is_quiet(world: &World<Chance>) -> bool {
     let idle = |s: &ServiceStatus| {
         // Until a check that goes on has made it well, it is not at rest.
         let ill = s.state == State::Starting || s.reason.starts_with("not ready any more");
-        let next =
-            s.next.is_none_or(|(_, why)| matches!(why, DeadlineReason::Watchdog | DeadlineReason::HoldEnds));
+        let next = s.next.is_none_or(|(_, why)| {
+            matches!(why, DeadlineReason::Watchdog | DeadlineReason::Heartbeat | DeadlineReason::HoldEnds)
+        });
         next && !ill
     };
     world.sup.is_some()
         && world.host.reports.is_empty()
-        && world.host.agenda.iter().all(|(_, _, what)| matches!(what, Happening::Ping(_)))
+        && world
+            .host
+            .agenda
+            .iter()
+            .all(|(_, _, what)| matches!(what, Happening::Ping(_) | Happening::Beat(_)))
         && world.status().iter().all(idle)
 }
 
@@ -333,6 +338,9 @@ fn spec(d: &mut Prng, name: &str, at: usize) -> ServiceSpec {
     };
     if kind == Kind::Service && d.percent(15) {
         spec.watchdog = Some(millis(d, 5_000, 30_000));
+    }
+    if kind == Kind::Service && d.percent(15) {
+        spec.heartbeat = Some(millis(d, 5_000, 30_000));
     }
     let step = |d: &mut Prng| {
         let asking = Asking { id: d.range(0, 9), words: "by its own means".into() };

@@ -341,6 +341,7 @@ fn behaviour(text: &str) -> Result<Behaviour, String> {
             ["cannot", "be", "killed", "for", time] => b.unkillable = duration(time)?,
             ["leaves", "children", "for", time] => b.leaves = Some(duration(time)?),
             ["gives", "no", "life", "signs"] => b.pings = None,
+            ["falls", "silent", "after", time] => b.silent_after = Some(duration(time)?),
             _ => return Err(format!("nobody knows how to play `{clause}`")),
         }
     }

@@ -31,6 +31,7 @@ pub fn event(kind: &EventKind) -> String {
             format!("{} check {probe} passes again after {}", purpose.name(), Human(*after))
         }
         EventKind::HealingHeld { budget } => format!("left running: {budget} is spent"),
+        EventKind::HeartbeatLost { after } => format!("no heartbeat for {}", Human(*after)),
         EventKind::RestartScheduled { attempt, delay, .. } => {
             format!("attempt {attempt} in {}", Human(*delay))
         }

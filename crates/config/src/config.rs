@@ -164,6 +164,8 @@ pub struct ServiceConfig {
     pub ready: Ready,
     /// The checks that go on, as in the spec, where the times are.
     pub probes: Box<[Ready]>,
+    /// How often it is to beat; `None`: it need not. When it counts as lost is in the spec.
+    pub heartbeat: Option<Duration>,
     /// Programs around its life. Times are in the spec.
     pub hooks: Option<Box<HookCommands>>,
     /// The requests and commands of its stop ladder. Order, times and signals are in the spec.

@@ -339,6 +339,10 @@ fn ready(t: &mut Teller<'_>, spec: &ServiceSpec, config: &ServiceConfig) {
         t.live("failure_threshold", &probe.failure_threshold);
     }
     t.restart_if("watchdog", spec.watchdog.map(Written));
+    t.table("live");
+    t.restart_if("heartbeat", config.heartbeat.map(|_| true));
+    t.restart_if("period", config.heartbeat.map(Written));
+    t.restart_if("lost_after", spec.heartbeat.map(Written));
     t.table("");
     for purpose in [Purpose::Startup, Purpose::Live] {
         let of = || spec.probes.iter().zip(&config.probes).filter(|(p, _)| p.purpose == purpose);
@@ -558,7 +562,7 @@ mod tests {
     use super::*;
     use crate::config::Context;
     use crate::element::service::RawService;
-    use crate::element::{guardian, limits, log, ready, restart};
+    use crate::element::{guardian, limits, live, log, ready, restart};
     use crate::read::{Field, Table};
     use crate::source::Source;
     use keepwell_core::spec::System;
@@ -572,6 +576,7 @@ mod tests {
             "exit_codes" => Some(restart::RawExitCodes::FIELDS),
             "ready" => Some(ready::ReadyTable::FIELDS),
             "limits" => Some(limits::RawLimits::FIELDS),
+            "live" => Some(live::LiveTable::FIELDS),
             "log" => Some(log::RawLog::FIELDS),
             "rotate" => Some(log::RawRotate::FIELDS),
             _ => None,
@@ -595,8 +600,7 @@ mod tests {
     #[test]
     fn facts_and_definitions_agree_on_what_a_change_takes() {
         let full = include_str!("../tests/good/full.toml");
-        let more =
-            "[services.n]\ncommand = \"x\"\nready = { notify = true, watchdog = \"5s\" }\nenv_file = \"f\"\n";
+        let more = "[services.n]\ncommand = \"x\"\nready = { notify = true, watchdog = \"5s\" }\nlive = \"heartbeat\"\nenv_file = \"f\"\n";
         let config = load(&format!("{full}\n{more}"));
         let raw = load_on(System::Windows, "[services.w]\ncommand_line = 'x y'\n");
         let mut seen: Vec<String> = vec![];

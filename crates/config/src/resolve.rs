@@ -51,6 +51,8 @@ pub struct ResolvedService {
     pub ready: ResolvedReady,
     /// The checks that go on.
     pub probes: Vec<ResolvedReady>,
+    /// How often it is to beat; `None`: it need not.
+    pub heartbeat: Option<Duration>,
     /// Programs around its life.
     pub hooks: ResolvedHooks,
     /// The requests and commands of its stop ladder, by their numbers.
@@ -357,6 +359,7 @@ impl ServiceConfig {
             limits: self.limits,
             no_new_privileges: self.no_new_privileges,
             capabilities: self.capabilities.clone(),
+            heartbeat: self.heartbeat,
             ready: check(&self.ready)?,
             probes: self.probes.iter().map(check).collect::<Result<_, _>>()?,
             hooks: match self.hooks.as_deref() {

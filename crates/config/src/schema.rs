@@ -7,6 +7,7 @@ use crate::element::guardian::RawGuardian;
 use crate::element::healing::RawHealing;
 use crate::element::hooks::{RawHook, RawHooks};
 use crate::element::limits::RawLimits;
+use crate::element::live::LiveTable;
 use crate::element::log::{RawLog, RawRotate};
 use crate::element::probe::RawProbe;
 use crate::element::ready::ReadyTable;
@@ -72,6 +73,7 @@ pub fn reference() -> String {
     section::<RawService>(&mut out, "`[services.NAME]` and `[defaults]`", "");
     section::<ReadyTable>(&mut out, "`ready`", "ready.");
     section::<RawProbe>(&mut out, "`startup`, and `live`: each check", "");
+    section::<LiveTable>(&mut out, "`live`: a heartbeat", "live.");
     section::<RawRestart>(&mut out, "`restart`", "restart.");
     section::<LimitTable>(&mut out, "`restart.limit`", "restart.limit.");
     section::<RawExitCodes>(&mut out, "`restart.exit_codes`", "restart.exit_codes.");

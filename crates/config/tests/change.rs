@@ -106,6 +106,9 @@ fn the_fingerprint_changes_with_what_only_a_restart_applies() {
         "shell = true",
         "ready = \"notify\"",
         "ready = { notify = true, watchdog = \"5s\" }",
+        "live = \"heartbeat\"",
+        "live = { heartbeat = true, period = \"1s\", lost_after = \"15s\" }",
+        "live = { heartbeat = true, period = \"5s\", lost_after = \"16s\" }",
         "log = { file = \"f\" }",
         "log = { stderr_file = \"f\" }",
     ];

@@ -146,6 +146,7 @@ fn every_key_arrives() {
                 ..keepwell_core::spec::Hooks::default()
             },
             watchdog: None,
+            heartbeat: None,
             probes: vec![
                 Probe {
                     purpose: Purpose::Startup,
@@ -263,6 +264,28 @@ fn short_forms_of_readiness() {
     assert_eq!(ready("{ exec = \"a 'b c'\" }"), (probe.clone(), Ready::Exec(exec), None));
     let http = Ready::Http { url: "http://a/".into(), status: [(200, 399)].into(), body: None };
     assert_eq!(ready("\"http://a/\""), (probe, http, None));
+}
+
+#[test]
+fn forms_of_liveness() {
+    let beats = |text: &str| {
+        let config = good(&format!("[services.a]\ncommand = \"x\"\nlive = {text}\n"));
+        config.services["a"].heartbeat.zip(spec(&config, "a").heartbeat)
+    };
+    let default = Some((secs(5), secs(15)));
+    assert_eq!(beats("[]"), None);
+    assert_eq!(beats("\"heartbeat\""), default);
+    assert_eq!(beats("{ heartbeat = true }"), default);
+    assert_eq!(beats("[{ heartbeat = true, period = \"5s\", lost_after = \"15s\" }]"), default);
+    assert_eq!(beats("{ heartbeat = true, period = \"2s\" }"), Some((secs(2), secs(6))));
+    assert_eq!(beats("{ heartbeat = true, lost_after = \"9s\" }"), Some((secs(3), secs(9))));
+    assert_eq!(beats("{ heartbeat = true, period = \"4s\", lost_after = \"4s\" }"), Some((secs(4), secs(4))));
+    let config = good(
+        "[defaults]\nlive = { heartbeat = true, period = \"1s\" }\n[services.a]\ncommand = \"x\"\n\
+         [services.b]\ncommand = \"x\"\nlive = []\n[services.c]\ncommand = \"x\"\nlive = [{ tcp = \"a:1\" }, { heartbeat = true, lost_after = \"2s\" }]\n",
+    );
+    let lost_after = ["a", "b", "c"].map(|name| spec(&config, name).heartbeat);
+    assert_eq!(lost_after, [Some(secs(3)), None, Some(secs(2))]);
 }
 
 #[test]
@@ -390,5 +413,5 @@ fn nothing_prints_a_secret() {
 #[test]
 fn a_service_takes_little_memory() {
     let size = size_of::<keepwell_config::ServiceConfig>();
-    assert!(size <= 640, "{size} bytes");
+    assert!(size <= 656, "{size} bytes");
 }

@@ -152,6 +152,11 @@ pub enum EventKind {
         /// Whose budget: `the budget of this host (10 in 10 min)`.
         budget: String,
     },
+    /// No heartbeat in time.
+    HeartbeatLost {
+        /// The time it had.
+        after: Duration,
+    },
     /// A restart was decided.
     RestartScheduled {
         /// Which attempt in a row.

@@ -240,6 +240,9 @@ impl Supervisor {
                     DeadlineReason::StopStep => format!("the next step of its stop ladder in {wait}"),
                     DeadlineReason::HookTimeout => format!("its hook is ended in {wait} if it still runs"),
                     DeadlineReason::Watchdog => format!("a life sign is due in {wait}"),
+                    DeadlineReason::Heartbeat => {
+                        format!("it has failed if no heartbeat comes in {wait}")
+                    }
                     DeadlineReason::HoldEnds => {
                         format!("it is stopped in {wait} unless it is resumed before")
                     }

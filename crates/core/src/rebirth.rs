@@ -138,6 +138,7 @@ impl Supervisor {
             | Input::Ready { .. }
             | Input::Stopping { .. }
             | Input::Alive { .. }
+            | Input::Beat { .. }
             | Input::WatchdogTriggered { .. }
             | Input::ExtendTimeout { .. }
             | Input::SetWatchdog { .. }
@@ -177,11 +178,9 @@ impl Supervisor {
         }
         for i in self.index.values().copied().collect::<Vec<_>>() {
             self.repeat_effects(i);
-            if let Phase::Alive(a) = &mut self.services[i].s.phase
-                && let Some((interval, at)) = &mut a.watchdog
-            {
+            if let Phase::Alive(a) = &mut self.services[i].s.phase {
                 // Life signs were taken in without being written down.
-                *at = now.mono + *interval;
+                a.renew_signs(now.mono);
             }
             self.begin_probes(i, now);
             self.go_on_with_reload(i, now);

@@ -257,10 +257,16 @@ impl Supervisor {
         };
         let check = before.ready != after.ready || before.probes != after.probes;
         let watchdog = before.watchdog != after.watchdog;
-        let interval = after.watchdog;
+        let heartbeat = before.heartbeat != after.heartbeat;
+        let from_now = |interval: Option<_>| interval.map(|d| (d, now.mono + d));
+        let signs = (from_now(after.watchdog), from_now(after.heartbeat));
         let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
-        if watchdog && (a.up.is_some() || !a.checked) {
-            a.watchdog = interval.map(|d| (d, now.mono + d));
+        let owed = a.up.is_some() || !a.checked;
+        if watchdog && owed {
+            a.watchdog = signs.0;
+        }
+        if heartbeat && owed {
+            a.heartbeat = signs.1;
         }
         if check {
             self.rearm(i, now);

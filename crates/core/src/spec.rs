@@ -67,6 +67,9 @@ pub struct ServiceSpec {
     pub probes: Vec<Probe>,
     /// The groups of [`Healing::groups`] that it belongs to.
     pub healing: Vec<Arc<str>>,
+    /// Without a heartbeat for this long, from when it is ready or, without a check, from its start, the run is ended and
+    /// restarted.
+    pub heartbeat: Option<Duration>,
     /// Differs when anything that only a restart can apply has changed (command, environment, user, limits …).
     pub fingerprint: u64,
 }
@@ -381,6 +384,7 @@ impl Default for ServiceSpec {
             watchdog: None,
             probes: vec![],
             healing: vec![],
+            heartbeat: None,
             fingerprint: 0,
         }
     }

@@ -91,6 +91,11 @@ pub enum Input {
         /// Which.
         run: RunId,
     },
+    /// A heartbeat came.
+    Beat {
+        /// Of which run.
+        run: RunId,
+    },
     /// `WATCHDOG=trigger`: the program itself says that it is broken.
     WatchdogTriggered {
         /// Which.
@@ -216,6 +221,8 @@ pub enum DeadlineReason {
     HookTimeout,
     /// A life sign is due.
     Watchdog,
+    /// Without a heartbeat until then the run has failed.
+    Heartbeat,
     /// A paused service is stopped.
     HoldEnds,
     /// A kill is repeated.
@@ -443,6 +450,7 @@ impl Supervisor {
             Input::Ready { run } => self.on_ready(now, run),
             Input::Stopping { run } => self.on_stopping(now, run),
             Input::Alive { run } => self.on_alive(now, run),
+            Input::Beat { run } => self.on_beat(now, run),
             Input::WatchdogTriggered { run } => self.on_watchdog_triggered(now, run),
             Input::ExtendTimeout { run, by } => self.on_extend_timeout(now, run, by),
             Input::SetWatchdog { run, interval } => self.on_set_watchdog(now, run, interval),

@@ -242,6 +242,7 @@ fn deadline(why: DeadlineReason) -> &'static str {
         DeadlineReason::StopStep => "next stop step",
         DeadlineReason::HookTimeout => "hook timeout",
         DeadlineReason::Watchdog => "watchdog",
+        DeadlineReason::Heartbeat => "heartbeat lost",
         DeadlineReason::HoldEnds => "hold ends, then stop",
         DeadlineReason::KillAgain => "kill again",
     }
@@ -278,7 +279,7 @@ fn numbers(status: &ExitStatus) -> (Option<i32>, Option<i32>) {
     }
 }
 
-fn millis(d: std::time::Duration) -> u64 {
+pub(crate) fn millis(d: std::time::Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -44,5 +44,8 @@ pub const ENDPOINT_VARIABLE: &str = "KEEPWELL_HEARTBEAT";
 /// The environment's variable that holds the service's token.
 pub const TOKEN_VARIABLE: &str = "KEEPWELL_TOKEN";
 
+/// The environment's variable that says how often to beat, in milliseconds.
+pub const PERIOD_VARIABLE: &str = "KEEPWELL_HEARTBEAT_PERIOD_MS";
+
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@
 //!
 //! Errors are a [`Problem`] with status 4xx or 5xx.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The header of every answer that says which guardian gave it: its anchor's pid. A guardian that comes after it on the same
@@ -61,6 +63,10 @@ pub struct Status {
     pub limits: Vec<String>,
     /// What it last said of itself (`STATUS=`).
     pub status_text: Option<String>,
+    /// What is known of its heartbeats; null where `live` asks for none, and while it does not run.
+    pub heartbeat: Option<Heartbeat>,
+    /// Numbers of its own, from its status reports.
+    pub metrics: BTreeMap<String, f64>,
     /// From the configuration.
     pub description: Option<String>,
     /// From the configuration.
@@ -73,6 +79,18 @@ pub struct Status {
     pub memory_bytes: Option<u64>,
     /// Newest last, at most five.
     pub exits: Vec<Exit>,
+}
+
+/// See [`Status::heartbeat`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Heartbeat {
+    /// When the last one came, in this run.
+    pub last: Option<String>,
+    /// Without one for so long it is restarted.
+    pub lost_after_ms: u64,
+    /// Frames and connections of this run that were refused.
+    pub errors: u64,
 }
 
 /// See [`Status::next`].

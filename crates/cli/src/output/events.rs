@@ -90,6 +90,7 @@ impl Lines {
             "ready_timed_out",
             "watchdog_expired",
             "probe_failed",
+            "heartbeat_lost",
             "crash_looped",
             "gave_up",
         ];

@@ -85,7 +85,10 @@ fn row(s: &Status, clock: &Clock, look: &Look) -> Vec<Cell> {
 
 /// What happens next by itself; where nothing does, why not.
 fn next(s: &Status, clock: &Clock) -> String {
-    let due = s.next.as_ref().and_then(|n| Some(format!("{} {}", n.what, clock.due(&n.at)?)));
+    // Of a program that gives its signs of life nothing else is to be expected.
+    let owed = |what: &str| matches!(what, "watchdog" | "heartbeat lost");
+    let next = s.next.as_ref().filter(|n| !owed(&n.what));
+    let due = next.and_then(|n| Some(format!("{} {}", n.what, clock.due(&n.at)?)));
     let blockers: Vec<&str> = s.blockers.iter().map(|b| b.text.as_str()).collect();
     let stopped = || {
         let by = s.last_command.as_ref().filter(|c| c.what.starts_with("stop"))?;

@@ -1,6 +1,7 @@
 //! A service's tables, with `[defaults]` under them, to its spec and its configuration. Checks what must fit together
 //! within one service; what must fit together across services is in `check`.
 
+mod live;
 mod no_effect;
 mod policy;
 mod probes;
@@ -76,6 +77,7 @@ impl Building<'_, '_> {
         let (stop, asks) = self.stop(raw.stop.as_ref().map(|s| &s.value), shell);
         let readiness = self.ready(&raw, kind);
         let probes = self.probes(&raw, kind);
+        let heartbeat = self.live(raw.live.as_ref().and_then(|l| l.value.1.as_ref()));
         let instances = raw.instances.as_ref().map_or(1, |n| u16::try_from(n.value.0).unwrap_or(u16::MAX));
         let mut spec = ServiceSpec {
             kind,
@@ -90,11 +92,13 @@ impl Building<'_, '_> {
             watchdog: readiness.watchdog,
             probes: probes.specs,
             healing: vec![],
+            heartbeat: heartbeat.map(|h| h.lost_after),
             fingerprint: 0,
         };
         let mut config = self.process(&raw, command, env);
         config.ready = readiness.how;
         config.probes = probes.how.into();
+        config.heartbeat = heartbeat.map(|h| h.period);
         config.hooks = raw.hooks.as_ref().map(|_| Box::new(hooks.1));
         config.stop = asks;
         config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);

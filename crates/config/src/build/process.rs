@@ -106,6 +106,7 @@ impl Building<'_, '_> {
             capabilities: raw.capabilities.as_ref().map(|c| c.value.0.clone()),
             ready: Ready::None,
             probes: Box::default(),
+            heartbeat: None,
             hooks: None,
             stop: Box::default(),
             log: LogConfig { file: None, stderr_file: None, rotate: Rotate::default() },

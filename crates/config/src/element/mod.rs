@@ -17,6 +17,7 @@ pub(crate) mod healing;
 pub(crate) mod hooks;
 pub(crate) mod identity;
 pub(crate) mod limits;
+pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod probe;
 pub(crate) mod ready;

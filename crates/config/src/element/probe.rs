@@ -7,9 +7,10 @@ use toml::de::DeValue;
 
 use super::command::CommandText;
 use super::duration::Span;
+use super::live::LiveTable;
 use super::ready::{ReadyTable, Statuses, short};
 use super::scalar::{Filled, Int, Text, list};
-use crate::read::{Element, Key, Node, Reader, Table, no_hint, schema_of, table};
+use crate::read::{Element, Key, Located, Node, Reader, Table, no_hint, schema_of, table};
 
 /// More failures than these in a row are not waited for by anybody.
 pub(crate) const MAX_THRESHOLD: i64 = 10_000;
@@ -93,9 +94,50 @@ schema_of!(RawProbe, |generator| schemars::json_schema!({ "anyOf": [
     { "type": "string", "pattern": "^(http://|tcp://|unix:)" }, Self::table_schema(generator)
 ] }));
 
-/// One check or a list of them.
-#[derive(Clone, Debug)]
-pub(crate) struct RawProbes(pub(crate) Vec<RawProbe>);
+/// Checks and a heartbeat: one of them or a list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RawProbes(pub(crate) Vec<RawProbe>, pub(crate) Option<Located<LiveTable>>);
+
+/// A check, or a heartbeat.
+#[derive(Clone)]
+enum OneOf {
+    Probe(Box<RawProbe>),
+    Heartbeat(Located<LiveTable>),
+}
+
+impl RawProbes {
+    /// False: a second heartbeat.
+    fn take(&mut self, one: OneOf) -> bool {
+        match one {
+            OneOf::Probe(probe) => self.0.push(*probe),
+            OneOf::Heartbeat(beat) => return self.1.replace(beat).is_none(),
+        }
+        true
+    }
+}
+
+impl Element for OneOf {
+    fn what() -> Cow<'static, str> {
+        RawProbe::what()
+    }
+    fn syntax() -> Cow<'static, str> {
+        format!("{}, or {}", RawProbe::syntax(), LiveTable::syntax()).into()
+    }
+    fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
+        let at = r.at(node.span());
+        let beat = match node.get_ref() {
+            DeValue::String(s) if s.as_ref() == "heartbeat" => {
+                LiveTable { heartbeat: Some(Located { value: true, at }), ..LiveTable::default() }
+            }
+            DeValue::Table(t) if t.contains_key("heartbeat") => LiveTable::read_table(r, t, key, no_hint),
+            _ => return RawProbe::read(r, node, key).map(|probe| Self::Probe(Box::new(probe))),
+        };
+        Some(Self::Heartbeat(Located { value: beat, at }))
+    }
+}
+schema_of!(OneOf, |generator| schemars::json_schema!({ "anyOf": [
+    { "const": "heartbeat" }, generator.subschema_for::<RawProbe>(), LiveTable::table_schema(generator)
+] }));
 
 /// More checks of one service say no more than these.
 const MAX_PROBES: usize = 16;
@@ -105,20 +147,32 @@ impl Element for RawProbes {
         "a check or a list of checks".into()
     }
     fn syntax() -> Cow<'static, str> {
-        "[{ http = \"http://127.0.0.1:8080/health\" }, { tcp = \"127.0.0.1:8080\" }]".into()
+        "[{ http = \"http://127.0.0.1:8080/health\" }, { tcp = \"127.0.0.1:8080\" }, { heartbeat = true, lost_after = \"15s\" }]".into()
     }
     fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
         match node.get_ref() {
             DeValue::Array(items) if items.len() > MAX_PROBES => {
                 r.bad(r.at(node.span()), key, format!("at most {MAX_PROBES} checks"))
             }
-            DeValue::Array(_) => list::<RawProbe, Self>(r, node, key).map(Self),
-            DeValue::String(_) | DeValue::Table(_) => RawProbe::read(r, node, key).map(|one| Self(vec![one])),
+            DeValue::Array(_) => {
+                let mut all = Self::default();
+                for one in list::<OneOf, Self>(r, node, key)? {
+                    if !all.take(one) {
+                        return r.bad(r.at(node.span()), key, "a service has one heartbeat");
+                    }
+                }
+                Some(all)
+            }
+            DeValue::String(_) | DeValue::Table(_) => {
+                let mut all = Self::default();
+                all.take(OneOf::read(r, node, key)?);
+                Some(all)
+            }
             _ => r.wrong_type(node, key),
         }
     }
 }
 schema_of!(RawProbes, |generator| {
-    let one = generator.subschema_for::<RawProbe>();
+    let one = generator.subschema_for::<OneOf>();
     schemars::json_schema!({ "anyOf": [one, { "type": "array", "items": one, "maxItems": MAX_PROBES }] })
 });

@@ -130,7 +130,7 @@ pub(crate) fn hint(name: &str, _value: &DeValue<'_>) -> Option<String> {
         "after" | "requires" | "wants" | "depends" | "dependencies" | "needs" => "depends_on",
         "autorestart" | "restart_policy" => "restart",
         "readiness" | "readiness_probe" | "wait_for" => "ready",
-        "healthcheck" | "health" | "liveness" | "liveness_probe" => "live",
+        "healthcheck" | "health" | "liveness" | "liveness_probe" | "heartbeat" | "watchdogsec" => "live",
         "startup_probe" => "startup",
         "restart_sec" | "restartsec" | "restart_delay" | "apprestartdelay" => "restart.delay",
         "max_restarts" | "startretries" | "start_limit_burst" | "startlimitburst" => "restart.limit",
@@ -159,12 +159,13 @@ pub(crate) fn hint(name: &str, _value: &DeValue<'_>) -> Option<String> {
 
 /// A key of this name, or nearly, in a table of a service.
 fn inner(name: &str) -> Option<String> {
-    let tables: [(&str, &[&'static str]); 5] = [
+    let tables: [(&str, &[&'static str]); 6] = [
         ("restart", super::restart::RawRestart::NAMES),
         ("limits", super::limits::RawLimits::NAMES),
         ("hooks", super::hooks::RawHooks::NAMES),
         ("log", super::log::RawLog::NAMES),
         ("ready", super::ready::ReadyTable::NAMES),
+        ("live", super::live::LiveTable::NAMES),
     ];
     if let Some((table, _)) = tables.iter().find(|(_, names)| names.contains(&name)) {
         return Some(format!("it belongs into `{table}`: {table}.{name}"));

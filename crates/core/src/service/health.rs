@@ -76,6 +76,7 @@ impl Supervisor {
             DeadlineReason::StopStep => self.stop_step_due(i, now),
             DeadlineReason::HookTimeout | DeadlineReason::KillAgain => self.kill_due(i, why, now),
             DeadlineReason::Watchdog => self.watchdog_due(i, now),
+            DeadlineReason::Heartbeat => self.heartbeat_due(i, now),
             DeadlineReason::HoldEnds => self.hold_ends(i, now),
         }
     }
@@ -179,7 +180,7 @@ impl Supervisor {
     /// It is ready, or has lived long enough to count as up.
     pub(crate) fn become_up(&mut self, i: usize, now: Now) {
         self.forget_probe(i);
-        let watchdog = self.spec(i).watchdog;
+        let (watchdog, heartbeat) = (self.spec(i).watchdog, self.spec(i).heartbeat);
         let has_hook = self.spec(i).hooks.post_start.is_some();
         let s = &mut self.services[i].s;
         let Phase::Alive(a) = &mut s.phase else { return };
@@ -194,6 +195,7 @@ impl Supervisor {
         if checked {
             let interval = a.watchdog.map(|(interval, _)| interval).or(watchdog);
             a.watchdog = interval.map(|interval| (interval, now.mono + interval));
+            a.heartbeat = heartbeat.map(|interval| (interval, now.mono + interval));
             s.tracker.became_healthy();
             self.tell(now, Some(i), Some(run), EventKind::Ready { after });
             if has_hook && self.services[i].s.hook.is_none() {
@@ -237,6 +239,7 @@ impl Supervisor {
         {
             a.leaving = Some(now.mono + within);
             a.watchdog = None;
+            a.heartbeat = None;
         }
         self.touch(i);
     }
@@ -248,6 +251,16 @@ impl Supervisor {
             && let Some((interval, at)) = &mut a.watchdog
         {
             *at = now.mono + *interval;
+        }
+    }
+
+    /// A heartbeat, treated as a life sign is.
+    pub(crate) fn on_beat(&mut self, now: Now, run: RunId) {
+        if let Some((_, a)) = self.alive_of(run)
+            && let Some((interval, at)) = &mut a.heartbeat
+        {
+            *at = now.mono + *interval;
+            a.silent = false;
         }
     }
 
@@ -278,6 +291,24 @@ impl Supervisor {
         self.begin_stop(i, Cause::Failed(words), now);
     }
 
+    fn heartbeat_due(&mut self, i: usize, now: Now) {
+        let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
+        let Some((after, at)) = a.heartbeat else { return };
+        if slept_over(at, now) {
+            a.heartbeat = Some((after, now.mono + after));
+            self.touch(i);
+            return;
+        }
+        // Where a budget is spent it is left as it is, and looked at again.
+        a.heartbeat = Some((after, now.mono + after));
+        let (run, new) = (a.run, !core::mem::replace(&mut a.silent, true));
+        if new {
+            self.tell(now, Some(i), Some(run), EventKind::HeartbeatLost { after });
+        }
+        self.heal(i, alloc::format!("no heartbeat for {}", Human(after)), new, now);
+        self.touch(i);
+    }
+
     /// It is no longer held: what was not counted while it was begins anew.
     pub(crate) fn rearm(&mut self, i: usize, now: Now) {
         self.forget_probes(i);
@@ -295,9 +326,7 @@ impl Supervisor {
             a.checked = checked;
             a.check = if a.started_up() { check } else { Check::default() };
         }
-        if let Some((interval, at)) = &mut a.watchdog {
-            *at = now.mono + *interval;
-        }
+        a.renew_signs(now.mono);
         self.begin_probes(i, now);
         self.hear_news(i, now);
         self.touch(i);

@@ -143,6 +143,10 @@ pub(crate) struct Alive {
     pub(crate) check: Check,
     /// The interval, and when it ends unless a life sign comes.
     pub(crate) watchdog: Option<(Duration, Mono)>,
+    /// The same for heartbeats.
+    pub(crate) heartbeat: Option<(Duration, Mono)>,
+    /// Its heartbeats stopped, and no budget allowed to end it.
+    pub(crate) silent: bool,
     /// It said that it is stopping; it is stopped after this.
     pub(crate) leaving: Option<Mono>,
     /// It said that it is ready before its startup check had passed.
@@ -524,6 +528,7 @@ impl ServiceSnapshot {
             add(a.check.deadline, DeadlineReason::ReadyTimeout);
         }
         add(a.watchdog.map(|(_, at)| at), DeadlineReason::Watchdog);
+        add(a.heartbeat.map(|(_, at)| at), DeadlineReason::Heartbeat);
         add(a.leaving, DeadlineReason::StopStep);
         if !self.tracker.is_fresh() && a.ill().is_none() {
             add(a.healthy_since().map(|at| at + reset_after), DeadlineReason::ResetCount);
@@ -547,6 +552,13 @@ impl Alive {
     /// Its readiness was lost.
     pub(crate) fn unready(&self) -> bool {
         self.probes.iter().any(|p| p.purpose == Purpose::Ready && p.ill.is_some())
+    }
+
+    /// Whatever signs of life it owes, the time for them begins anew.
+    pub(crate) fn renew_signs(&mut self, now: Mono) {
+        for (interval, at) in [&mut self.watchdog, &mut self.heartbeat].into_iter().flatten() {
+            *at = now + *interval;
+        }
     }
 
     /// From when its health counts: from ready on; without a check, from the start.

@@ -167,7 +167,10 @@ impl Supervisor {
         let checked = spec.ready != Readiness::None || has_startup;
         let oneshot = spec.kind == Kind::Oneshot;
         let check = if has_startup { Check::default() } else { first_check(&spec.ready, oneshot, now) };
-        let watchdog = spec.watchdog.filter(|_| !checked).map(|interval| (interval, now.mono + interval));
+        let from_now = |interval: Option<Duration>| {
+            interval.filter(|_| !checked).map(|interval| (interval, now.mono + interval))
+        };
+        let (watchdog, heartbeat) = (from_now(spec.watchdog), from_now(spec.heartbeat));
         let spec_probes = spec.probes.clone();
         let service = &mut self.services[i];
         let s = &mut service.s;
@@ -179,6 +182,8 @@ impl Supervisor {
             up: None,
             check,
             watchdog,
+            heartbeat,
+            silent: false,
             leaving: None,
             said_ready: false,
             probes: Probed::of(&spec_probes),

@@ -10,7 +10,7 @@ use keepwell_sdk::wire;
 use super::{class, exit_text, millis, numbers, role, state_words, time};
 
 /// Every kind of event and what it tells; docs/api.md is held to this list by a test.
-pub const KINDS: [(&str, &str); 26] = [
+pub const KINDS: [(&str, &str); 27] = [
     ("state_changed", "a service's state changed: `from`, `state`, `reason`"),
     ("started", "a process was started: `pid`, `role`"),
     ("spawn_failed", "a process could not be started: `exit.text`, `role`"),
@@ -21,6 +21,7 @@ pub const KINDS: [(&str, &str); 26] = [
     ("probe_failed", "a check that goes on failed as often in a row as its threshold says: `reason`"),
     ("probe_recovered", "it passes again"),
     ("healing_held", "a service that is ill is left running, since a budget is spent: `reason`"),
+    ("heartbeat_lost", "no heartbeat came in time"),
     ("restart_scheduled", "a restart was decided: `next_attempt`"),
     ("crash_looped", "too many restarts"),
     ("gave_up", "no further attempt by itself"),
@@ -71,6 +72,7 @@ fn kind_name(kind: &EventKind) -> &'static str {
         EventKind::ProbeFailed { .. } => "probe_failed",
         EventKind::ProbeRecovered { .. } => "probe_recovered",
         EventKind::HealingHeld { .. } => "healing_held",
+        EventKind::HeartbeatLost { .. } => "heartbeat_lost",
         EventKind::RestartScheduled { .. } => "restart_scheduled",
         EventKind::CrashLooped { .. } => "crash_looped",
         EventKind::GaveUp { .. } => "gave_up",
@@ -116,6 +118,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::ReadyTimedOut { .. }
         | EventKind::WatchdogExpired { .. }
         | EventKind::ProbeFailed { .. }
+        | EventKind::HeartbeatLost { .. }
         | EventKind::StopStuck { .. }
         | EventKind::HookFailed { .. }
         | EventKind::DependencyChanged { lost: Some(_) }
@@ -195,6 +198,7 @@ fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
         | EventKind::ReadyTimedOut { .. }
         | EventKind::WatchdogExpired { .. }
         | EventKind::ProbeRecovered { .. }
+        | EventKind::HeartbeatLost { .. }
         | EventKind::CrashLooped { .. }
         | EventKind::StopStepTaken { .. }
         | EventKind::LeftoversKilled
@@ -238,6 +242,7 @@ fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
         EventKind::HealingHeld { budget } => {
             format!("{who} is ill and is left as it is: {budget} is spent")
         }
+        EventKind::HeartbeatLost { after } => format!("{who} sent no heartbeat for {}", Human(*after)),
         EventKind::RestartScheduled { attempt, delay, .. } if delay.is_zero() => {
             format!("{who}: next attempt at once (attempt {attempt})")
         }

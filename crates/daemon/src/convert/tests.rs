@@ -66,6 +66,7 @@ pub(crate) fn told_of_a_service() -> Vec<EventKind> {
             after: Duration::from_secs(90),
         },
         EventKind::HealingHeld { budget: "the budget of this host (10 in 10 min)".into() },
+        EventKind::HeartbeatLost { after: Duration::from_secs(15) },
         EventKind::RestartScheduled { attempt: 2, at: NOON, delay: Duration::from_secs(2) },
         EventKind::RestartScheduled { attempt: 1, at: NOON, delay: Duration::ZERO },
         EventKind::CrashLooped { evidence: "6 starts in 60 s; its policy allows 5".into() },

@@ -246,6 +246,7 @@ impl Engine {
             self.single_exit = Some(describe::shell_code(&status));
             self.log.unwatch_line(run);
             self.notify.ended(run);
+            self.heartbeats.ended(run);
         }
         self.supervisor.handle(now, Input::Exited { run, status, tree_empty: report.tree_empty });
     }

@@ -165,10 +165,10 @@ impl Engine {
             wanted.extend(self.supervisor.resolve(name).map_err(|e| convert::problem(&e))?);
         }
         let all = self.supervisor.status(now).into_iter();
-        Ok(all.filter(|s| names.is_empty() || wanted.contains(&s.id)).map(|s| self.state(&s)).unzip())
+        Ok(all.filter(|s| names.is_empty() || wanted.contains(&s.id)).map(|s| self.state(now, &s)).unzip())
     }
 
-    fn state(&self, s: &ServiceStatus) -> (wire::Status, Option<Look>) {
+    fn state(&self, now: Now, s: &ServiceStatus) -> (wire::Status, Option<Look>) {
         let mut line = convert::status(s);
         let look = self.slots.describe(&s.id, &mut line);
         line.status_text = s.run.and_then(|r| self.runs.get(&r)).and_then(|r| r.status_text.clone());
@@ -179,6 +179,7 @@ impl Engine {
         if let Some(spec) = self.supervisor.specs().services.get(&s.id.name) {
             line.kind = convert::kind(spec.kind).to_owned();
         }
+        self.describe_beats(now, s, &mut line);
         (line, look)
     }
 
@@ -190,7 +191,9 @@ impl Engine {
             .filter_map(|id| {
                 let explanation = self.supervisor.explain(now, id)?;
                 let status = status.iter().find(|s| s.id == *id)?;
-                Some(convert::explanation(status, &explanation))
+                let mut told = convert::explanation(status, &explanation);
+                self.explain_beats(now, status, &mut told.facts);
+                Some(told)
             })
             .collect())
     }

@@ -244,7 +244,9 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         measuring: BTreeMap::new(),
         next_question: 1,
         prober: crate::probe::Prober::new(runtime.clone(), handle.clone()),
-        notify: crate::notify::NotifyHub::new(runtime, handle.clone()),
+        notify: crate::notify::NotifyHub::new(runtime.clone(), handle.clone()),
+        heartbeats: crate::heartbeat::HeartbeatHub::new(runtime, handle.clone()),
+        beat_ears: BTreeMap::new(),
         guardian: left.welcome.guardian.clone(),
         welcome: std::mem::take(&mut left.welcome),
         slots: Slots::new(root),
@@ -423,7 +425,7 @@ impl Engine {
         for report in news {
             self.take_report(now, report);
         }
-        self.adopt_notify(std::mem::take(&mut left.kept));
+        self.adopt_endpoints(std::mem::take(&mut left.kept));
         self.supervisor.handle(now, Input::AdoptionDone);
     }
 

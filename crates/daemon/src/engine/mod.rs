@@ -5,6 +5,7 @@
 
 mod act;
 mod answer;
+mod beats;
 mod boot;
 mod describe;
 mod managed;
@@ -32,6 +33,7 @@ use tokio::sync::broadcast;
 
 use crate::convert;
 use crate::event_log;
+use crate::heartbeat::HeartbeatHub;
 use crate::log::LogHub;
 use crate::message::{EngineHandle, Message, Reply};
 use crate::meter::{Meter, Question};
@@ -118,6 +120,8 @@ pub struct Engine {
     prober: Prober,
     notify: NotifyHub,
     ears: BTreeMap<ServiceId, notices::Ear>,
+    heartbeats: HeartbeatHub,
+    beat_ears: BTreeMap<ServiceId, Arc<notices::Speaker>>,
     events: broadcast::Sender<Arc<wire::Event>>,
     next_seq: u64,
     /// The anchor keeps the events from this one on.
@@ -445,6 +449,7 @@ impl Engine {
         let Some(slot) = self.slots.remove(id) else { return };
         self.unwatch_program(id);
         self.drop_notify(id, slot);
+        self.drop_beats(id, slot);
         self.log.close(slot);
         self.link.send(&Request::CloseSlot(slot), &[]);
     }

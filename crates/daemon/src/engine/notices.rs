@@ -10,9 +10,10 @@ use keepwell_anchor::protocol::Request;
 use keepwell_core::event::Level;
 use keepwell_core::{RunId, ServiceId};
 use keepwell_os::notify::NotifySocket;
+use keepwell_os::tree::{TreeDir, TreeRoot};
 use keepwell_os::{AsHandle, Handle, files, identity};
 
-use super::{Engine, boot};
+use super::{Engine, beats, boot};
 use crate::notify::Allowed;
 
 /// Prefix of the keys under which the anchor keeps notify sockets.
@@ -26,11 +27,19 @@ pub(super) struct Ear {
 
 /// The run and main process that speak now, as the listening thread sees them.
 #[derive(Default)]
-struct Speaker {
+pub(super) struct Speaker {
     run: AtomicU64,
     main: AtomicU32,
     /// The user that it runs as, which a reload may change for the next.
     uid: AtomicU32,
+}
+
+impl Speaker {
+    /// Whether a live process belongs to the tree.
+    pub(super) fn has(&self, trees: &TreeRoot, tree: &TreeDir, pid: u32) -> bool {
+        let main = self.main.load(Ordering::Relaxed);
+        trees.contains(tree, self.run.load(Ordering::Relaxed), (main != 0).then_some(main), pid)
+    }
 }
 
 impl Engine {
@@ -72,10 +81,7 @@ impl Engine {
         let speaker = Arc::new(Speaker { uid: AtomicU32::new(self.uid_of(id)), ..Speaker::default() });
         let Some(tree) = self.slots.get(id).map(|s| Arc::clone(&s.tree)) else { return Ok(()) };
         let (trees, who) = (Arc::clone(&self.trees), Arc::clone(&speaker));
-        let in_tree = move |pid| {
-            let main = who.main.load(Ordering::Relaxed);
-            trees.contains(&tree, who.run.load(Ordering::Relaxed), (main != 0).then_some(main), pid)
-        };
+        let in_tree = move |pid| who.has(&trees, &tree, pid);
         let who = Arc::clone(&speaker);
         let is_user = move |uid| uid == who.uid.load(Ordering::Relaxed);
         let allowed = Allowed { is_user: Box::new(is_user), in_tree: Box::new(in_tree) };
@@ -102,25 +108,29 @@ impl Engine {
     }
 
     pub(super) fn set_speaker(&mut self, id: &ServiceId, run: RunId, main: u32) {
-        if let Some(ear) = self.ears.get(id) {
-            ear.speaker.run.store(run.0, Ordering::Relaxed);
-            ear.speaker.main.store(main, Ordering::Relaxed);
+        let notify = self.ears.get(id).map(|ear| &ear.speaker);
+        for speaker in notify.into_iter().chain(self.beat_ears.get(id)) {
+            speaker.run.store(run.0, Ordering::Relaxed);
+            speaker.main.store(main, Ordering::Relaxed);
         }
     }
 
-    /// Listens again on what the last daemon left; what is no notify socket is only held open.
-    pub(super) fn adopt_notify(&mut self, kept: BTreeMap<Vec<u8>, Handle>) {
+    /// Listens again on what the last daemon left; what is no endpoint of a service is only held open.
+    pub(super) fn adopt_endpoints(&mut self, kept: BTreeMap<Vec<u8>, Handle>) {
         for (key, handle) in kept {
-            let shown = std::str::from_utf8(&key).ok().and_then(|k| k.strip_prefix(PREFIX));
-            let Some(id) = shown.map(boot::parse_id) else {
+            let of = |prefix| std::str::from_utf8(&key).ok().and_then(|k| k.strip_prefix(prefix));
+            let (notify, beats) = (of(PREFIX), of(beats::PREFIX));
+            let Some(id) = notify.or(beats).map(boot::parse_id) else {
                 self.keepsakes.push(handle);
                 continue;
             };
             let Some(slot) = self.slots.number(&id) else { continue };
             let run = self.main_run(&id);
-            let heard =
-                NotifySocket::from_handle(handle).and_then(|socket| self.hear(&id, slot, socket, run));
-            if let Err(e) = heard {
+            if beats.is_some() {
+                self.adopt_beat(&id, handle);
+            } else if let Err(e) =
+                NotifySocket::from_handle(handle).and_then(|socket| self.hear(&id, slot, socket, run))
+            {
                 tracing::error!(service = %id, error = %e, "a notify socket could not be taken over");
             }
             if let Some(run) = run {

@@ -16,6 +16,7 @@ use keepwell_os::watch::FileWatch;
 use keepwell_os::{
     AsHandle, BorrowedHandle, Identity, Processors, Resource, Rlimit, SpawnRequest, identity, pipe, program,
 };
+use keepwell_sdk::heartbeat::{ENDPOINT_VARIABLE, PERIOD_VARIABLE};
 
 use super::{Engine, PROGRAMS};
 use crate::log::LogSpec;
@@ -131,6 +132,9 @@ impl Engine {
         if role == Role::Main {
             let uid = request.identity.as_ref().map_or_else(identity::own_uid, |found| found.uid);
             self.before_main(id, slot, run, uid, &resolved.ready);
+            if resolved.heartbeat.is_some() {
+                self.listen_beats(id, slot, run);
+            }
         }
         Ok((slot, request))
     }
@@ -255,6 +259,12 @@ impl Engine {
             if let Some(watchdog) = self.supervisor.specs().services.get(&id.name).and_then(|s| s.watchdog) {
                 add("WATCHDOG_USEC", &watchdog.as_micros().to_string());
             }
+        }
+        if let Some(period) = resolved.heartbeat
+            && let Some(address) = self.beat_address(id)
+        {
+            add(ENDPOINT_VARIABLE, &address);
+            add(PERIOD_VARIABLE, &period.as_millis().to_string());
         }
         env
     }

@@ -184,6 +184,12 @@ impl Peer {
         identity::group_id(name).is_ok_and(|gid| self.has_group(gid))
     }
 
+    /// Whether a process with its number is there still.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        Path::new("/proc").join(self.pid.to_string()).exists()
+    }
+
     /// Its user's name, for people. Names may come from a directory service that takes its time.
     #[must_use]
     pub fn user_name(&self) -> String {
@@ -303,6 +309,20 @@ impl Stream {
     pub fn peer(&self) -> io::Result<Peer> {
         Peer::of(self.0.as_fd())
     }
+}
+
+/// What other programs open to connect to the endpoint at this path.
+///
+/// # Errors
+/// The path does not fit into a socket's address, which other programs know no way around.
+pub fn address(path: &Path) -> io::Result<OsString> {
+    let path = std::path::absolute(path)?;
+    if path.as_os_str().len() > LONGEST_PATH {
+        let text =
+            format!("{} is longer than the {LONGEST_PATH} bytes of a socket's address", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(path.into())
 }
 
 /// Connects to an endpoint. Must be called inside a runtime.

@@ -5,6 +5,7 @@
 //! being replaced find a busy pipe and wait, and nobody else can take the name. The daemon makes the instances that serve.
 #![expect(unsafe_code, reason = "named pipes and tokens have no safe form in the standard library")]
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::windows::io::{AsRawHandle, IntoRawHandle, OwnedHandle};
@@ -131,12 +132,16 @@ fn in_use() -> io::Error {
 
 /// The pipe that stands for a path: one name for all ways to write it.
 fn name(path: &Path) -> Vec<u16> {
+    wide(pipe(path))
+}
+
+fn pipe(path: &Path) -> String {
     let whole = path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let text = whole.to_string_lossy().replace('/', "\\").to_lowercase();
     // FNV-1a.
     let hash =
         text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    wide(format!(r"\\.\pipe\keepwell-{hash:016x}"))
+    format!(r"\\.\pipe\keepwell-{hash:016x}")
 }
 
 fn instance(path: &Path, access: Access, how: FILE_FLAGS_AND_ATTRIBUTES) -> io::Result<OwnedHandle> {
@@ -188,6 +193,12 @@ impl Peer {
     pub fn in_group(&self, name: &str) -> bool {
         let Some(token) = &self.token else { return false };
         Sid::of_name(name).is_ok_and(|group| security::has_group(token, &group))
+    }
+
+    /// Whether it is there still: a pipe ends with its client.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        true
     }
 
     /// Its user's name, for people.
@@ -331,6 +342,14 @@ impl Stream {
             End::Client(pipe) => Peer::of_server(pipe.as_raw_handle()),
         }
     }
+}
+
+/// What other programs open to connect to the endpoint at this path.
+///
+/// # Errors
+/// None here; on other systems a path may be too long.
+pub fn address(path: &Path) -> io::Result<OsString> {
+    Ok(pipe(path).into())
 }
 
 /// Connects to an endpoint. Must be called inside a runtime.
