@@ -102,8 +102,9 @@ fn story(world: &mut World<Chance>, specs: &Specs, dice: &mut Prng) {
 /// Nothing will happen by itself but life signs.
 fn is_quiet(world: &World<Chance>) -> bool {
     let idle = |s: &ServiceStatus| {
-        // Until a check that goes on has made it well, it is not at rest.
-        let ill = s.state == State::Starting || s.reason.starts_with("not ready any more");
+        // Until a check that goes on has made it well, or its ladder is done, it is not at rest, whatever is due before.
+        let ill = matches!(s.state, State::Starting | State::Stopping)
+            || s.reason.starts_with("not ready any more");
         let next = s.next.is_none_or(|(_, why)| {
             matches!(why, DeadlineReason::Watchdog | DeadlineReason::Heartbeat | DeadlineReason::HoldEnds)
         });
