@@ -182,6 +182,12 @@ impl Supervisor {
                 // Life signs were taken in without being written down.
                 a.renew_signs(now.mono);
             }
+            // A predecessor may have left new settings, and not what they meant for the checks.
+            let purposes = self.spec(i).probes.iter().map(|p| p.purpose);
+            if matches!(&self.services[i].s.phase, Phase::Alive(a) if !a.probes.iter().map(|p| p.purpose).eq(purposes))
+            {
+                self.rearm(i, now);
+            }
             self.begin_probes(i, now);
             self.go_on_with_reload(i, now);
             if self.services[i].vacant {
