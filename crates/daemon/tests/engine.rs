@@ -334,8 +334,13 @@ fn the_engine_ends_when_the_anchor_is_gone() {
 #[test]
 fn what_happens_to_the_host_reaches_the_hooks_with_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let config = "[services.web]\ncommand = ['true']\nhooks = { on_resume = ['true'], on_session = ['true', '${service}'] }\n";
-    let options = options(dir.path(), config);
+    // Any program that this host has.
+    let program = std::env::current_exe().unwrap().display().to_string();
+    let config = format!(
+        "[services.web]\ncommand = ['{program}']\n\
+         hooks = {{ on_resume = ['{program}'], on_session = ['{program}', '${{service}}'] }}\n"
+    );
+    let options = options(dir.path(), &config);
     let (ours, theirs) = Channel::pair().unwrap();
     let engine = daemon(theirs);
     let mut anchor = Anchor::new(ours);
@@ -361,7 +366,7 @@ fn what_happens_to_the_host_reaches_the_hooks_with_what_it_is() {
     anchor.started(&resume, 4002);
     anchor.exited(&resume, 0);
     let session = anchor.spawn();
-    assert_eq!(session.request.argv, [b"true".to_vec(), b"web".to_vec()]);
+    assert_eq!(session.request.argv, [program.into_bytes(), b"web".to_vec()]);
     assert_eq!(
         (told(&session, "KEEPWELL_EVENT"), told(&session, "KEEPWELL_SESSION")),
         (vec!["lock".into()], vec!["3".into()])
