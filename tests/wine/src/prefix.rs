@@ -249,13 +249,15 @@ impl Drop for Prefix {
 /// The lowest bits of `STATUS_DLL_INIT_FAILED`: Wine's answer to a program that comes while the Windows of its prefix, in which
 /// nothing else runs any more, goes down. Nothing of the program ran.
 const NEVER_BEGAN: i32 = 0x42;
+/// Wine's own answer when it cannot start a program, which a loaded host has seen once. keepwell never fails without a word.
+const NOT_STARTED: i32 = 1;
 
 /// Runs a command to its end, which must come.
 #[track_caller]
 #[must_use]
 pub fn answer(command: &mut Command) -> Answer {
     let answer = once(command);
-    let never_began = answer.code == NEVER_BEGAN && answer.all().is_empty();
+    let never_began = matches!(answer.code, NEVER_BEGAN | NOT_STARTED) && answer.all().trim().is_empty();
     if never_began { once(command) } else { answer }
 }
 

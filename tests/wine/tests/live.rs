@@ -12,6 +12,7 @@ fn ended_once(live: &str, command: &str) {
     ));
     g.write("gate", "");
     g.start(&[]);
+    g.wait_answering();
     g.wait_state("a", &["running"]);
     g.wait_for("a pass", |_| g.cli(&["explain", "a"]).all().contains("passes"));
     let first = g.pid("a");
@@ -54,6 +55,7 @@ fn lost_readiness_degrades_and_restarts_nobody() {
     );
     g.write("gate", "");
     g.start(&[]);
+    g.wait_answering();
     g.wait_state("db", &["ready"]);
     g.wait_state("api", &["running"]);
     fs::remove_file(g.path("gate")).expect("it was written");
