@@ -33,10 +33,12 @@ pub struct Healing {
     pub groups: BTreeMap<Arc<str>, Limit>,
 }
 
+/// Enough for services that fail by themselves, and few where all fail by one cause.
+pub const HEALING_LIMIT: Limit = Limit { max: 10, window: Duration::from_secs(600) };
+
 impl Default for Healing {
-    /// 10 in 10 min: enough for services that fail by themselves, and few where all fail by one cause.
     fn default() -> Self {
-        Self { limit: Some(Limit { max: 10, window: Duration::from_secs(600) }), groups: BTreeMap::new() }
+        Self { limit: Some(HEALING_LIMIT), groups: BTreeMap::new() }
     }
 }
 

@@ -209,12 +209,8 @@ impl Building<'_, '_> {
     }
 
     fn not_zero(&mut self, at: At, key: &str, table: &str) {
-        let d = Draft::error(
-            "bad-value",
-            at,
-            format!("`{key}` in services.{}.{table} must be longer than 0", self.name),
-        );
-        self.tell(d.label("no time at all"));
+        let table = format!("services.{}.{table}", self.name);
+        not_zero(self.r, at, key, &table);
     }
 
     fn depends_on(&mut self, raw: Option<&RawDepends>) -> Vec<Dependency> {
@@ -285,6 +281,11 @@ impl Building<'_, '_> {
             self.tell(d.label(why).help(help));
         }
     }
+}
+
+fn not_zero(r: &mut Reader<'_>, at: At, key: &str, table: &str) {
+    let d = Draft::error("bad-value", at, format!("`{key}` in {table} must be longer than 0"));
+    r.push_once(d.label("no time at all"));
 }
 
 fn dependencies(

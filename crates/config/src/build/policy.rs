@@ -2,9 +2,9 @@
 
 use keepwell_core::spec::{ExitCodes, Kind, Limit, Policy, RestartPolicy};
 
-use super::Building;
+use super::{Building, not_zero};
 use crate::element::restart::{Codes, RawExitCodes, RawLimit, RawRestart};
-use crate::read::{Draft, Located};
+use crate::read::{Draft, Located, Reader};
 
 impl Building<'_, '_> {
     pub(super) fn restart(
@@ -45,28 +45,13 @@ impl Building<'_, '_> {
         p.jitter = raw.jitter.as_ref().map_or(p.jitter, |j| j.value.0);
         p.reset_after = raw.reset_after.as_ref().map_or(p.reset_after, |d| d.value.0);
         p.on_crash_loop = raw.on_crash_loop.as_ref().map_or(p.on_crash_loop, |c| c.value.0);
-        p.limit = self.limit(raw.limit.as_ref(), p.limit);
+        if let (Some(raw), Some(default)) = (&raw.limit, p.limit) {
+            p.limit = limit(self.r, &raw.value, default, &format!("services.{}.restart.limit", self.name));
+        }
         if let Some(codes) = &raw.exit_codes {
             p.exit_codes = self.exit_codes(&codes.value);
         }
         p
-    }
-
-    fn limit(&mut self, raw: Option<&Located<RawLimit>>, default: Option<Limit>) -> Option<Limit> {
-        let Some(raw) = raw else { return default };
-        let table = match &raw.value {
-            RawLimit::Off => return None,
-            RawLimit::Of(table) => table,
-        };
-        let mut limit = default?;
-        limit.max = table.max.as_ref().and_then(|m| u32::try_from(m.value.0).ok()).unwrap_or(limit.max);
-        if let Some(window) = &table.window {
-            if window.value.0.is_zero() {
-                self.not_zero(window.at, "window", "restart.limit");
-            }
-            limit.window = window.value.0;
-        }
-        Some(limit)
     }
 
     /// A code has one meaning. One that is written leaves the class that it has by default.
@@ -102,4 +87,18 @@ impl Building<'_, '_> {
             fatal: pick(raw.fatal.as_ref(), default.fatal),
         }
     }
+}
+
+/// A limit of restarts. `table` is where it is written.
+pub(super) fn limit(r: &mut Reader<'_>, raw: &RawLimit, default: Limit, table: &str) -> Option<Limit> {
+    let table_of = match raw {
+        RawLimit::Off => return None,
+        RawLimit::Of(table) => table,
+    };
+    if let Some(window) = table_of.window.as_ref().filter(|w| w.value.0.is_zero()) {
+        not_zero(r, window.at, "window", table);
+    }
+    let max = table_of.max.as_ref().and_then(|m| u32::try_from(m.value.0).ok());
+    let window = table_of.window.as_ref().map(|w| w.value.0);
+    Some(Limit { max: max.unwrap_or(default.max), window: window.unwrap_or(default.window) })
 }

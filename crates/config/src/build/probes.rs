@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keepwell_core::spec::{Healing, Kind, Limit, Probe, Purpose};
+use keepwell_core::spec::{HEALING_LIMIT, Healing, Kind, Probe, Purpose};
 
 use super::Building;
+use super::policy::limit;
 use crate::config::{Command, Ready, ServiceConfig};
 use crate::element::healing::RawHealing;
 use crate::element::probe::RawProbe;
 use crate::element::ready::ReadyTable;
-use crate::element::restart::{LimitTable, RawLimit};
 use crate::element::scalar::Int;
 use crate::element::service::RawService;
 use crate::read::{At, Draft, Located, Reader};
@@ -23,8 +23,6 @@ const PERIOD: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// A file that is written more seldom says little of life.
 const WITHIN: Duration = Duration::from_secs(60);
-/// More often would load the service.
-const SHORTEST: Duration = Duration::from_millis(10);
 
 /// The decision's half and the shell's, in the same order.
 #[derive(Default)]
@@ -85,7 +83,7 @@ impl Building<'_, '_> {
         let how = match &raw.file {
             Some(path) => Ready::Fresh {
                 path: path.value.0.clone(),
-                within: self.probe_span(raw.within.as_ref(), WITHIN, "within", &table),
+                within: self.span(raw.within.as_ref(), WITHIN, "within", &table),
             },
             None => self.check(&asked, purpose.name()),
         };
@@ -96,8 +94,8 @@ impl Building<'_, '_> {
         built.specs.push(Probe {
             purpose,
             name: name(&how),
-            period: self.probe_span(raw.period.as_ref(), PERIOD, "period", &table),
-            timeout: self.probe_span(raw.timeout.as_ref(), TIMEOUT, "timeout", &table),
+            period: self.span(raw.period.as_ref(), PERIOD, "period", &table),
+            timeout: self.span(raw.timeout.as_ref(), TIMEOUT, "timeout", &table),
             initial_delay: raw.initial_delay.as_ref().map_or(Duration::ZERO, |d| d.value.0),
             success_threshold: number(raw.success_threshold.as_ref(), 1),
             failure_threshold: number(raw.failure_threshold.as_ref(), failures),
@@ -135,29 +133,14 @@ impl Building<'_, '_> {
         built.specs.push(Probe {
             purpose: Purpose::Ready,
             name: name(&how),
-            period: self.probe_span(t.period.as_ref(), super::ready::PERIOD, "period", &table),
-            timeout: self.probe_span(t.timeout.as_ref(), TIMEOUT, "timeout", &table),
+            period: self.span(t.period.as_ref(), super::ready::PERIOD, "period", &table),
+            timeout: self.span(t.timeout.as_ref(), TIMEOUT, "timeout", &table),
             initial_delay: Duration::ZERO,
             success_threshold: number(t.success_threshold.as_ref(), 1),
             failure_threshold: number(t.failure_threshold.as_ref(), 3),
         });
         built.how.push(how);
         built.places.push(("ready", at));
-    }
-
-    fn probe_span(
-        &mut self,
-        raw: Option<&Located<crate::element::duration::Span>>,
-        default: Duration,
-        key: &str,
-        table: &str,
-    ) -> Duration {
-        let Some(raw) = raw else { return default };
-        if raw.value.0 < SHORTEST {
-            let message = format!("`{key}` in {table} must be at least 10ms");
-            self.tell(Draft::error("bad-value", raw.at, message).label("too short"));
-        }
-        raw.value.0
     }
 
     /// Addresses are whole only when they are filled in.
@@ -199,35 +182,19 @@ fn name(how: &Ready) -> String {
 /// `[healing]`. `tags`: those that services have.
 pub(crate) fn healing(r: &mut Reader<'_>, raw: &RawHealing, tags: &BTreeSet<&str>) -> Healing {
     let mut healing = Healing::default();
-    let default = Limit { max: 10, window: Duration::from_secs(600) };
-    if let Some(limit) = &raw.limit {
-        healing.limit = limit_of(r, &limit.value, default, "healing.limit");
+    if let Some(raw) = &raw.limit {
+        healing.limit = limit(r, &raw.value, HEALING_LIMIT, "healing.limit");
     }
-    for (name, at, limit) in raw.groups.iter().flat_map(|g| &g.value.0) {
+    for (name, at, raw) in raw.groups.iter().flat_map(|g| &g.value.0) {
         if !tags.contains(name.as_str()) {
             let d = Draft::warning("no-effect", *at, format!("no service has the tag `{name}`"));
             r.push(
                 d.label("a group is the services that have this tag").help(format!("tags = [\"{name}\"]")),
             );
         }
-        if let Some(limit) = limit_of(r, limit, default, "healing.groups") {
+        if let Some(limit) = limit(r, raw, HEALING_LIMIT, "healing.groups") {
             healing.groups.insert(Arc::from(name.as_str()), limit);
         }
     }
     healing
-}
-
-fn limit_of(r: &mut Reader<'_>, raw: &RawLimit, default: Limit, table: &str) -> Option<Limit> {
-    let LimitTable { max, window, .. } = match raw {
-        RawLimit::Off => return None,
-        RawLimit::Of(table) => table,
-    };
-    if let Some(window) = window.as_ref().filter(|w| w.value.0.is_zero()) {
-        let d = Draft::error("bad-value", window.at, format!("`window` in {table} must not be zero"));
-        r.push(d.label("nothing ever falls into it"));
-    }
-    Some(Limit {
-        max: number(max.as_ref(), default.max),
-        window: window.as_ref().map_or(default.window, |w| w.value.0),
-    })
 }

@@ -105,11 +105,12 @@ impl Building<'_, '_> {
             }
             return none;
         }
-        let period = self.span(t.period.as_ref(), PERIOD, SHORTEST_PERIOD, "period");
+        let table = format!("services.{}.ready", self.name);
+        let period = self.span(t.period.as_ref(), PERIOD, "period", &table);
         let whole = t.timeout.as_ref().filter(|_| !t.goes_on());
-        let timeout = self.span(whole, TIMEOUT, SHORTEST_PERIOD, "timeout");
+        let timeout = self.span(whole, TIMEOUT, "timeout", &table);
         let watchdog = t.watchdog.as_ref().filter(|_| t.notify.is_some());
-        let watchdog = watchdog.map(|w| self.span(Some(w), TIMEOUT, SHORTEST_PERIOD, "watchdog"));
+        let watchdog = watchdog.map(|w| self.span(Some(w), TIMEOUT, "watchdog", &table));
         let how = self.check(t, "ready");
         let spec = match &how {
             Ready::None => Readiness::None,
@@ -156,16 +157,17 @@ impl Building<'_, '_> {
         if t.notify.is_some() { Ready::Notify } else { Ready::None }
     }
 
-    fn span(
+    /// A time of a check in `table`, or its default.
+    pub(super) fn span(
         &mut self,
         raw: Option<&Located<Span>>,
         default: Duration,
-        least: Duration,
         key: &str,
+        table: &str,
     ) -> Duration {
         let Some(raw) = raw else { return default };
-        if raw.value.0 < least {
-            let message = format!("`{key}` in services.{}.ready must be at least 10ms", self.name);
+        if raw.value.0 < SHORTEST_PERIOD {
+            let message = format!("`{key}` in {table} must be at least 10ms");
             self.tell(Draft::error("bad-value", raw.at, message).label("too short"));
         }
         raw.value.0

@@ -275,6 +275,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         ears: BTreeMap::new(),
         runs: BTreeMap::new(),
         exec_probes: BTreeMap::new(),
+        going_on: BTreeMap::new(),
         file_watch: None,
         watches: BTreeMap::new(),
         next_watch: 0,

@@ -39,7 +39,7 @@ use crate::message::{EngineHandle, Message, Reply};
 use crate::meter::{Meter, Question};
 use crate::notify::NotifyHub;
 use crate::options::Options;
-use crate::probe::Prober;
+use crate::probe::{Check, Prober};
 use crate::store::Store;
 
 pub use boot::{BootError, Booted, Parts, boot};
@@ -110,6 +110,8 @@ pub struct Engine {
     next_question: u64,
     runs: BTreeMap<RunId, LiveRun>,
     exec_probes: BTreeMap<RunId, ExecProbe>,
+    /// The checks that go on of each run, made at the first attempt: filling them in may read a file.
+    going_on: BTreeMap<(RunId, usize), Arc<Check>>,
     /// Made with the first watch: most programs are there.
     file_watch: Option<FileWatch>,
     /// Whose program each watch is on.
