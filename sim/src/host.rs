@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use keepwell_core::event::{ExitStatus, SpawnError};
+use keepwell_core::guard::{SAMPLED_EVERY, Usage};
 use keepwell_core::spec::To;
 use keepwell_core::supervisor::{GuardianSnapshot, ServiceSnapshot};
 use keepwell_core::{Input, Mono, Role, RunId, ServiceId, Specs};
@@ -45,6 +46,8 @@ pub enum Happening {
     Ping(RunId),
     /// A process sends a heartbeat.
     Beat(RunId),
+    /// What a process uses is measured.
+    Uses(RunId),
     /// A process says that it is ready.
     SaysReady(RunId),
     /// A process says that it is stopping.
@@ -158,6 +161,9 @@ impl Host {
             if let Some(after) = behaviour.ready_in {
                 self.plan(now + after, Happening::SaysReady(run));
             }
+            if behaviour.uses.is_some() {
+                self.plan(now + SAMPLED_EVERY, Happening::Uses(run));
+            }
             if let Some(every) = behaviour.pings {
                 self.plan(now + every, Happening::Ping(run));
                 self.plan(now + every, Happening::Beat(run));
@@ -202,6 +208,13 @@ impl Host {
             Happening::Beat(run) => {
                 let frozen = self.again(now, run, what)?;
                 (!frozen).then_some(Input::Beat { run })
+            }
+            Happening::Uses(run) => {
+                let process = self.processes.get(&run).filter(|p| p.alive)?;
+                let (base, growth) = process.behaviour.uses?;
+                let memory = Some(base + growth * now.since(process.started).as_secs() / 60);
+                self.plan(now + SAMPLED_EVERY, Happening::Uses(run));
+                Some(Input::Usage { run, usage: Usage { memory, ..Usage::default() } })
             }
             Happening::SaysReady(run) => self.awake(run).then_some(Input::Ready { run }),
             Happening::SaysStopping(run) => self.awake(run).then_some(Input::Stopping { run }),

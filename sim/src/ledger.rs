@@ -133,6 +133,7 @@ impl Ledger {
             | Input::Stopping { .. }
             | Input::Alive { .. }
             | Input::Beat { .. }
+            | Input::Usage { .. }
             | Input::WatchdogTriggered { .. }
             | Input::ExtendTimeout { .. }
             | Input::SetWatchdog { .. } => {}

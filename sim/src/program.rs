@@ -39,6 +39,8 @@ pub struct Behaviour {
     pub pings: Option<Duration>,
     /// Until then; it hangs afterwards.
     pub silent_after: Option<Duration>,
+    /// Its memory in bytes at its start, and how much more it is each minute.
+    pub uses: Option<(u64, u64)>,
 }
 
 /// What may go wrong with an answer.
@@ -83,6 +85,7 @@ impl Default for Behaviour {
             announces_end: false,
             pings: Some(Duration::from_secs(1)),
             silent_after: None,
+            uses: None,
         }
     }
 }

@@ -116,7 +116,7 @@ fn is_quiet(world: &World<Chance>) -> bool {
             .host
             .agenda
             .iter()
-            .all(|(_, _, what)| matches!(what, Happening::Ping(_) | Happening::Beat(_)))
+            .all(|(_, _, what)| matches!(what, Happening::Ping(_) | Happening::Beat(_) | Happening::Uses(_)))
         && world.status().iter().all(idle)
 }
 

@@ -169,6 +169,7 @@ impl Director for Cast {
             Role::OnResume => "/on_resume",
             Role::OnPowerChange => "/on_power_change",
             Role::OnSession => "/on_session",
+            Role::Guard(_) => "/guard",
         };
         let exact = format!("{service}{hook}");
         let general = format!("{}{hook}", service.name);
@@ -340,12 +341,22 @@ fn behaviour(text: &str) -> Result<Behaviour, String> {
             ["stops", "after", time] => b.obeys_in = Some(duration(time)?),
             ["cannot", "be", "killed", "for", time] => b.unkillable = duration(time)?,
             ["leaves", "children", "for", time] => b.leaves = Some(duration(time)?),
+            ["uses", memory] => b.uses = Some((megabytes(memory)?, 0)),
+            ["uses", memory, "and", more, "a", "minute", "more"] => {
+                b.uses = Some((megabytes(memory)?, megabytes(more)?));
+            }
             ["gives", "no", "life", "signs"] => b.pings = None,
             ["falls", "silent", "after", time] => b.silent_after = Some(duration(time)?),
             _ => return Err(format!("nobody knows how to play `{clause}`")),
         }
     }
     Ok(b)
+}
+
+/// `200MB`.
+fn megabytes(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix("MB").and_then(|n| n.parse::<u64>().ok());
+    number.map(|n| n * 1_000_000).ok_or_else(|| format!("`{text}` is no number of MB"))
 }
 
 /// `300ms`, `2s`, `10m`, `1h`.

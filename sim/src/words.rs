@@ -32,6 +32,11 @@ pub fn event(kind: &EventKind) -> String {
         }
         EventKind::HealingHeld { budget } => format!("left running: {budget} is spent"),
         EventKind::HeartbeatLost { after } => format!("no heartbeat for {}", Human(*after)),
+        EventKind::GuardTripped { rule, value, then } => format!("over its guard {rule}: {value} ({then:?})"),
+        EventKind::GuardCleared { rule, value } => format!("below its guard {rule} again: {value}"),
+        EventKind::LeakForeseen { text }
+        | EventKind::LeakOver { text }
+        | EventKind::UsageStepped { text } => text.clone(),
         EventKind::RestartScheduled { attempt, delay, .. } => {
             format!("attempt {attempt} in {}", Human(*delay))
         }

@@ -170,6 +170,8 @@ pub struct ServiceConfig {
     pub hooks: Option<Box<HookCommands>>,
     /// The requests and commands of its stop ladder. Order, times and signals are in the spec.
     pub stop: Box<[StopAsk]>,
+    /// The commands of its guards, in the order of the spec's.
+    pub guards: Box<[Option<Command>]>,
     /// Where its output goes.
     pub log: LogConfig,
     /// For findings that only the host can make.
@@ -184,6 +186,7 @@ pub(crate) struct Places {
     pub(crate) env_file: At,
     /// `user`, else `group`.
     pub(crate) account: At,
+    /// `hooks`, else `guards`.
     pub(crate) hooks: At,
     pub(crate) ready: At,
     pub(crate) stop: At,

@@ -140,10 +140,16 @@ fn programs<'a>(
         ResolvedReady::Exec(argv) => Some(("a check", argv.as_slice(), places.probes)),
         _ => None,
     });
+    let guards = resolved
+        .guards
+        .iter()
+        .flatten()
+        .map(move |argv| ("a guard's command", argv.as_slice(), places.hooks));
     all.into_iter()
         .filter_map(|(whose, argv, at)| Some((whose, argv?.as_slice(), at)))
         .chain(commands)
         .chain(probes)
+        .chain(guards)
 }
 
 fn program(

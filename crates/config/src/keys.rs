@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 
+use keepwell_core::guard::{Figure, Guard, Then};
 use keepwell_core::spec::{
     Condition, Hook, Kind, OnCrashLoop, Policy, Probe, Purpose, Readiness, ServiceSpec, StopAction, StopStep,
     To,
@@ -230,6 +231,12 @@ fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<
     t.live("stop", &List(spec.stop.iter().map(|step| Step(step, &config.stop))));
     if let Some(timeout) = spec.stop_timeout {
         t.live("stop_timeout", &Written(timeout));
+    }
+    if !spec.guards.is_empty() {
+        t.live(
+            "guards",
+            &List(spec.guards.iter().zip(&config.guards).map(|(g, c)| GuardText(g, c.as_ref()))),
+        );
     }
     process(&mut t, config);
     t.table("depends_on");
@@ -533,6 +540,31 @@ pub(crate) fn number(how: &StopHow) -> u64 {
     hash.0
 }
 
+struct GuardText<'a>(&'a Guard, Option<&'a Command>);
+
+impl Display for GuardText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GuardText(guard, command) = self;
+        write!(f, "{{ when = \"{} > ", guard.figure.name())?;
+        match guard.figure {
+            Figure::Memory => write!(f, "{}", size::Written(guard.above))?,
+            Figure::Cpu if guard.above % 10 > 0 => write!(f, "{}.{}%", guard.above / 10, guard.above % 10)?,
+            Figure::Cpu => write!(f, "{}%", guard.above / 10)?,
+            Figure::Descriptors | Figure::Threads | Figure::Processes => write!(f, "{}", guard.above)?,
+        }
+        if !guard.lasting.is_zero() {
+            write!(f, " for {}", Written(guard.lasting))?;
+        }
+        match (guard.then, command) {
+            (Then::Run { timeout }, Some(command)) => {
+                write!(f, "\", exec = {command}, timeout = \"{}\" }}", Written(timeout))
+            }
+            (Then::Restart, _) => f.write_str("\", then = \"restart\" }"),
+            (Then::Alert | Then::Run { .. }, _) => f.write_str("\", then = \"alert\" }"),
+        }
+    }
+}
+
 struct Dependency<'a>(&'a keepwell_core::spec::Dependency);
 
 impl Display for Dependency<'_> {
@@ -600,7 +632,7 @@ mod tests {
     #[test]
     fn facts_and_definitions_agree_on_what_a_change_takes() {
         let full = include_str!("../tests/good/full.toml");
-        let more = "[services.n]\ncommand = \"x\"\nready = { notify = true, watchdog = \"5s\" }\nlive = \"heartbeat\"\nenv_file = \"f\"\n";
+        let more = "[services.n]\ncommand = \"x\"\nready = { notify = true, watchdog = \"5s\" }\nlive = \"heartbeat\"\nenv_file = \"f\"\nguards = { when = \"cpu > 12.5%\" }\n";
         let config = load(&format!("{full}\n{more}"));
         let raw = load_on(System::Windows, "[services.w]\ncommand_line = 'x y'\n");
         let mut seen: Vec<String> = vec![];

@@ -57,6 +57,8 @@ pub struct ResolvedService {
     pub hooks: ResolvedHooks,
     /// The requests and commands of its stop ladder, by their numbers.
     pub stop: BTreeMap<u64, ResolvedStop>,
+    /// The commands of its guards, in their order.
+    pub guards: Vec<Option<Vec<String>>>,
     /// Where its output goes.
     pub log: ResolvedLog,
 }
@@ -375,6 +377,7 @@ impl ServiceConfig {
                     on_session: hook(&hooks.on_session)?,
                 },
             },
+            guards: self.guards.iter().map(hook).collect::<Result<_, _>>()?,
             stop: self.stops(&filler)?,
             log: self.log_paths(&filler).map_err(trouble)?,
         })

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::element::depends::RawDependency;
+use crate::element::guard::RawGuard;
 use crate::element::guardian::RawGuardian;
 use crate::element::healing::RawHealing;
 use crate::element::hooks::{RawHook, RawHooks};
@@ -78,6 +79,7 @@ pub fn reference() -> String {
     section::<LimitTable>(&mut out, "`restart.limit`", "restart.limit.");
     section::<RawExitCodes>(&mut out, "`restart.exit_codes`", "restart.exit_codes.");
     section::<RawStep>(&mut out, "`stop`: each step", "");
+    section::<RawGuard>(&mut out, "`guards`: each guard", "");
     section::<RawDependency>(&mut out, "`depends_on`: each service", "");
     section::<RawHooks>(&mut out, "`hooks`", "hooks.");
     section::<RawHook>(&mut out, "`hooks`: each hook", "");

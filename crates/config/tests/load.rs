@@ -167,6 +167,7 @@ fn every_key_arrives() {
                 Probe { name: "file run/beat".into(), ..plain_probe() },
             ],
             healing: vec!["shop".into()],
+            guards: vec![],
             fingerprint: 0,
         }
     );

@@ -123,6 +123,8 @@ pub enum Role {
     OnPowerChange,
     /// When a user's session changes.
     OnSession,
+    /// Because the guard of this number, from 0, tripped.
+    Guard(u8),
 }
 
 /// What must outlive the daemon, the anchor and the host.

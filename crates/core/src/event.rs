@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use crate::command::By;
 use crate::effect::Role;
+use crate::guard::Then;
 use crate::id::{RunId, ServiceId};
 use crate::spec::Purpose;
 use crate::time::{Now, Wall};
@@ -121,6 +122,37 @@ pub enum EventKind {
         timeout: Duration,
         /// What the last attempt said.
         last: String,
+    },
+    /// The tree uses more than a rule allows.
+    GuardTripped {
+        /// `memory > 800 MB for 2 min`.
+        rule: String,
+        /// What it was: `812 MB`.
+        value: String,
+        /// What follows.
+        then: Then,
+    },
+    /// It is well below the rule's bound again.
+    GuardCleared {
+        /// As in `GuardTripped`.
+        rule: String,
+        /// What it is.
+        value: String,
+    },
+    /// What the tree uses will reach the bound of a rule.
+    LeakForeseen {
+        /// `memory reaches 800 MB in about 34 min (95 %: 25–50)`.
+        text: String,
+    },
+    /// It no longer looks so.
+    LeakOver {
+        /// `memory no longer grows to 800 MB`.
+        text: String,
+    },
+    /// What the tree uses has jumped to a new level.
+    UsageStepped {
+        /// `memory rose at once from 310 MB to 520 MB`.
+        text: String,
     },
     /// No life sign in time.
     WatchdogExpired {

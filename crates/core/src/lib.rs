@@ -16,6 +16,7 @@ pub mod event;
 mod explain;
 pub mod foresee;
 mod graph;
+pub mod guard;
 pub mod host;
 pub mod id;
 mod invariants;

@@ -91,6 +91,7 @@ impl Supervisor {
             group: usize::MAX,
             s: ServiceSnapshot { since: now.wall, ..ServiceSnapshot::default() },
             facet: Facet::default(),
+            watches: (None, Vec::new()),
             timer: None,
             parked: None,
             dirty: false,

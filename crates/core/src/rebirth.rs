@@ -139,6 +139,7 @@ impl Supervisor {
             | Input::Stopping { .. }
             | Input::Alive { .. }
             | Input::Beat { .. }
+            | Input::Usage { .. }
             | Input::WatchdogTriggered { .. }
             | Input::ExtendTimeout { .. }
             | Input::SetWatchdog { .. }
@@ -220,9 +221,12 @@ impl Supervisor {
                         Role::OnSuspend | Role::OnResume | Role::OnPowerChange | Role::OnSession => {
                             self.hear_news(i, now);
                         }
-                        Role::Main | Role::PreStart | Role::PostStart | Role::PreStop | Role::PostStop => {
-                            self.start_hook(i, role, now)
-                        }
+                        Role::Main
+                        | Role::PreStart
+                        | Role::PostStart
+                        | Role::PreStop
+                        | Role::PostStop
+                        | Role::Guard(_) => self.start_hook(i, role, now),
                     }
                 }
             } else {

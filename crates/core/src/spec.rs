@@ -12,6 +12,8 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guard::Guard;
+
 /// The whole validated configuration, as far as decisions go.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Specs {
@@ -72,6 +74,8 @@ pub struct ServiceSpec {
     /// Without a heartbeat for this long, from when it is ready or, without a check, from its start, the run is ended and
     /// restarted.
     pub heartbeat: Option<Duration>,
+    /// Rules on what its tree uses.
+    pub guards: Vec<Guard>,
     /// Differs when anything that only a restart can apply has changed (command, environment, user, limits …).
     pub fingerprint: u64,
 }
@@ -387,6 +391,7 @@ impl Default for ServiceSpec {
             probes: vec![],
             healing: vec![],
             heartbeat: None,
+            guards: vec![],
             fingerprint: 0,
         }
     }

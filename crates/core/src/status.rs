@@ -49,6 +49,7 @@ impl Supervisor {
             last_command: s.last_command.clone(),
             exits: s.exits.clone(),
             blockers: self.blockers(i),
+            warnings: self.warnings(i, now),
         }
     }
 

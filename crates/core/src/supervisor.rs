@@ -12,6 +12,7 @@ use crate::command::{By, Command, CommandError, Plan};
 use crate::effect::{Effect, Hold};
 use crate::event::{Event, EventKind, ExitClass, ExitStatus, SpawnError, State};
 use crate::graph::Graph;
+use crate::guard::Usage;
 use crate::host::HostEvent;
 use crate::id::{ProbeId, RunId, ServiceId};
 use crate::service::Service;
@@ -100,6 +101,13 @@ pub enum Input {
     WatchdogTriggered {
         /// Which.
         run: RunId,
+    },
+    /// What the tree of a run uses.
+    Usage {
+        /// Which.
+        run: RunId,
+        /// So much.
+        usage: Usage,
     },
     /// `EXTEND_TIMEOUT_USEC`: the start or stop in progress may take until `by` from now.
     ExtendTimeout {
@@ -264,6 +272,8 @@ pub struct ServiceStatus {
     pub exits: Vec<ExitRecord>,
     /// What it waits for, or misses while degraded, each in words: `db is starting`.
     pub blockers: Vec<(ServiceId, String)>,
+    /// Guards that have tripped and leaks that are foreseen, each in words.
+    pub warnings: Vec<String>,
 }
 
 /// `keepwell explain`, as structure; the words of each line are decided here.
@@ -452,6 +462,7 @@ impl Supervisor {
             Input::Alive { run } => self.on_alive(now, run),
             Input::Beat { run } => self.on_beat(now, run),
             Input::WatchdogTriggered { run } => self.on_watchdog_triggered(now, run),
+            Input::Usage { run, usage } => self.on_usage(now, run, usage),
             Input::ExtendTimeout { run, by } => self.on_extend_timeout(now, run, by),
             Input::SetWatchdog { run, interval } => self.on_set_watchdog(now, run, interval),
             Input::Adopted { run, pid } => self.on_adopted(now, run, pid),

@@ -78,6 +78,7 @@ pub fn role(role: Role) -> &'static str {
         Role::OnResume => "on_resume",
         Role::OnPowerChange => "on_power_change",
         Role::OnSession => "on_session",
+        Role::Guard(_) => "guard",
     }
 }
 
@@ -109,6 +110,7 @@ pub fn status(s: &ServiceStatus) -> wire::Status {
             .iter()
             .map(|(id, text)| wire::Blocker { service: id.to_string(), text: text.clone() })
             .collect(),
+        warnings: s.warnings.clone(),
         exits: s.exits.iter().map(exit).collect(),
         ..wire::Status::default()
     }

@@ -55,6 +55,8 @@ kinds! {
     HOOK_FAILED = 115 Warning "a hook of a service failed",
     STUCK = 116 Warning "processes of a service do not die",
     ILL = 117 Warning "a check of a service failed as often in a row as its threshold says",
+    OVER_GUARD = 118 Warning "a service uses more than a guard allows",
+    LEAKING = 119 Warning "what a service uses will reach the bound of a guard",
     CRASH_LOOPED = 120 Error "a service was restarted too often and is tried slowly",
     GAVE_UP = 121 Error "a service is not tried again by itself",
     LEFT_ILL = 122 Error "a service whose check fails is left as it is, since a budget of restarts is spent",
@@ -101,6 +103,8 @@ pub fn kind(event: &EventKind) -> Option<Kind> {
         EventKind::HealingHeld { .. } => LEFT_ILL,
         EventKind::WatchdogExpired { .. } | EventKind::HeartbeatLost { .. } => SILENT,
         EventKind::HookFailed { .. } => HOOK_FAILED,
+        EventKind::GuardTripped { .. } => OVER_GUARD,
+        EventKind::LeakForeseen { .. } => LEAKING,
         EventKind::StopStuck { .. } => STUCK,
         EventKind::CrashLooped { .. } => CRASH_LOOPED,
         EventKind::GaveUp { .. } => GAVE_UP,
@@ -110,6 +114,9 @@ pub fn kind(event: &EventKind) -> Option<Kind> {
         | EventKind::SpawnFailed(..)
         | EventKind::Ready { .. }
         | EventKind::ProbeRecovered { .. }
+        | EventKind::GuardCleared { .. }
+        | EventKind::LeakOver { .. }
+        | EventKind::UsageStepped { .. }
         | EventKind::StopStepTaken { .. }
         | EventKind::StopStepFailed { .. }
         | EventKind::LeftoversKilled
@@ -251,6 +258,7 @@ mod tests {
             Role::OnResume,
             Role::OnPowerChange,
             Role::OnSession,
+            Role::Guard(0),
         ];
         let classes = [ExitClass::Success, ExitClass::Retry, ExitClass::ConfigError, ExitClass::Fatal];
         for role in roles {

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keepwell_core::Mono;
+use keepwell_core::guard::Usage;
+use keepwell_core::{Input, Mono, RunId};
 use keepwell_os::tree::{TreeDir, TreeRoot};
-use keepwell_os::{Members, clock};
+use keepwell_os::{Counts, Members, clock};
 use keepwell_sdk::wire;
 
 use crate::errands::Errands;
-use crate::message::Reply;
+use crate::message::{EngineHandle, Message, Reply};
 
 /// Questions that may wait for the figures; who asks beyond them is answered without.
 pub const WAITING: usize = 16;
@@ -27,16 +28,44 @@ pub struct Look {
     pub members: Option<Members>,
 }
 
-/// States that lack only their figures.
+/// What to look at, and who wants to know.
 pub struct Question {
-    /// One an instance.
-    pub lines: Vec<wire::Status>,
-    /// One a line; `None`: nothing of it runs.
+    /// One an instance; `None`: nothing of it runs.
     pub looks: Vec<Option<Look>>,
-    /// It is about every instance there is.
-    pub all: bool,
-    /// The way back.
-    pub reply: Reply<Vec<wire::Status>>,
+    /// Who.
+    pub asked: Asked,
+}
+
+/// See [`Question::asked`].
+pub enum Asked {
+    /// States that lack only their figures.
+    Status {
+        /// One a look.
+        lines: Vec<wire::Status>,
+        /// It is about every instance there is.
+        all: bool,
+        /// The way back.
+        reply: Reply<Vec<wire::Status>>,
+    },
+    /// The engine, for its guards.
+    Usage {
+        /// One a look, and whether descriptors and threads are counted too.
+        runs: Vec<(RunId, bool)>,
+        /// The way back.
+        engine: EngineHandle,
+    },
+}
+
+impl Asked {
+    /// There are more questions than answers.
+    pub fn without_figures(self) {
+        match self {
+            // The states are what matters; who went away does not need them.
+            Asked::Status { lines, reply, .. } => drop(reply.send(Ok(lines))),
+            // The next sample is five seconds away.
+            Asked::Usage { .. } => {}
+        }
+    }
 }
 
 /// Where questions are answered.
@@ -46,15 +75,17 @@ impl Meter {
     /// Of what lives in these trees.
     #[must_use]
     pub fn new(trees: Arc<TreeRoot>) -> Self {
-        let mut last = BTreeMap::new();
-        Self(Errands::new("meter", WAITING, move |question| measure(&trees, &mut last, question)))
+        let (mut last, mut guarded) = (BTreeMap::new(), BTreeMap::new());
+        Self(Errands::new("meter", WAITING, move |Question { looks, asked }| match asked {
+            Asked::Status { lines, all, reply } => measure(&trees, &mut last, looks, lines, all, reply),
+            Asked::Usage { runs, engine } => sample(&trees, &mut guarded, looks, runs, &engine),
+        }))
     }
 
     /// Answers with the figures, soon.
     pub fn answer(&self, question: Question) {
         if let Err(q) = self.0.give(question) {
-            // The states are what matters; who went away does not need them.
-            let _ = q.reply.send(Ok(q.lines));
+            q.asked.without_figures();
         }
     }
 }
@@ -68,8 +99,14 @@ struct Sample {
 
 type Samples = BTreeMap<(String, u16), Sample>;
 
-fn measure(trees: &TreeRoot, last: &mut Samples, question: Question) {
-    let Question { mut lines, looks, all, reply } = question;
+fn measure(
+    trees: &TreeRoot,
+    last: &mut Samples,
+    looks: Vec<Option<Look>>,
+    mut lines: Vec<wire::Status>,
+    all: bool,
+    reply: Reply<Vec<wire::Status>>,
+) {
     let mut samples = Samples::new();
     for (line, look) in lines.iter_mut().zip(looks) {
         let Some(look) = look else { continue };
@@ -87,6 +124,43 @@ fn measure(trees: &TreeRoot, last: &mut Samples, question: Question) {
     }
     last.append(&mut samples);
     let _ = reply.send(Ok(lines));
+}
+
+/// For guards; `last` has the processor time that each run had used, and when.
+fn sample(
+    trees: &TreeRoot,
+    last: &mut BTreeMap<RunId, Sample>,
+    looks: Vec<Option<Look>>,
+    runs: Vec<(RunId, bool)>,
+    engine: &EngineHandle,
+) {
+    let mut samples = BTreeMap::new();
+    for ((run, counts), look) in runs.into_iter().zip(looks) {
+        let Some(look) = look else { continue };
+        let used = trees.usage(&look.tree, Some(look.main_pid), look.members.as_ref());
+        let counted = if counts {
+            trees.counts(&look.tree, Some(look.main_pid), look.members.as_ref())
+        } else {
+            Counts::default()
+        };
+        let mut usage = Usage {
+            memory: used.memory_bytes,
+            cpu: None,
+            descriptors: counted.descriptors,
+            threads: counted.threads,
+            processes: used.processes,
+        };
+        if let Some(cpu_usec) = used.cpu_usec {
+            let now = Sample { main_pid: look.main_pid, at: clock::mono(), cpu_usec };
+            // Thousandths of a processor are tenths of a percent.
+            let percent = last.get(&run).and_then(|before| percent(before, &now));
+            usage.cpu = percent.map(|percent| (percent * 10.0) as u64);
+            samples.insert(run, now);
+        }
+        // An engine that has no room will have had its fill of samples soon.
+        let _ = engine.send(Message::Input(Input::Usage { run, usage }));
+    }
+    *last = samples;
 }
 
 /// Share of one processor since the last look at the same run, to a tenth.
@@ -133,7 +207,7 @@ mod tests {
                 slot: 1,
                 members: None,
             })];
-            measure(&trees, &mut last, Question { lines, looks, all, reply });
+            measure(&trees, &mut last, looks, lines, all, reply);
             let lines = answer.try_recv().unwrap().unwrap();
             (lines[0].clone(), last.keys().map(|(name, _)| name.clone()).collect::<Vec<_>>())
         };

@@ -88,6 +88,15 @@ pub struct Members {
     pub cpu_usec: Option<u64>,
 }
 
+/// What the processes of a tree have open and run, together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Descriptors; on Windows handles.
+    pub descriptors: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+}
+
 /// Arguments and environment may hold secrets, which must not come into a log with a debug print.
 impl fmt::Debug for SpawnRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -254,6 +254,8 @@ fn a_process_knows_its_tree() {
     assert!(!root.contains(&held, 7, None, std::process::id()));
     until("usage", || root.usage(&held, Some(pid), None).memory_bytes.is_some_and(|m| m > 0));
     assert_eq!(root.usage(&held, Some(pid), None).processes, Some(1));
+    let counts = root.counts(&held, Some(pid), None);
+    assert!(counts.descriptors > Some(0) && counts.threads == Some(1), "{counts:?}");
     let plain = TreeRoot::with_layout(&name, Layout::default());
     assert!(plain.contains(&held, 0, Some(std::process::id()), pid), "a descendant belongs to the tree");
     child.kill().unwrap();

@@ -57,6 +57,8 @@ pub struct Status {
     pub last_command: Option<LastCommand>,
     /// What it waits for or misses.
     pub blockers: Vec<Blocker>,
+    /// Guards that have tripped, and leaks that are foreseen, each in words: `memory reaches 800 MB in about 34 min (95 %: 25–50)`.
+    pub warnings: Vec<String>,
     /// How its tree is held: `cgroup`, `job` or `mark`.
     pub containment: String,
     /// How its limits are held, one line each: `memory: cgroup v1`.

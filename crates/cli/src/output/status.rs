@@ -106,6 +106,7 @@ fn next(s: &Status, clock: &Clock) -> String {
         }
         "stopped" if !s.desired_up => stopped().unwrap_or_default(),
         "gave_up" => s.reason.clone(),
+        _ if !s.warnings.is_empty() => s.warnings.join("; "),
         _ => due.or_else(|| s.status_text.clone()).unwrap_or_default(),
     }
 }

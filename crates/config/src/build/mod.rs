@@ -1,6 +1,7 @@
 //! A service's tables, with `[defaults]` under them, to its spec and its configuration. Checks what must fit together
 //! within one service; what must fit together across services is in `check`.
 
+mod guards;
 mod live;
 mod no_effect;
 mod policy;
@@ -75,6 +76,7 @@ impl Building<'_, '_> {
         let command = self.main_command(&raw, shell).unwrap_or(Command::Words(Box::default()));
         let hooks = self.hooks(raw.hooks.as_ref().map(|h| &h.value));
         let (stop, asks) = self.stop(raw.stop.as_ref().map(|s| &s.value), shell);
+        let guards = self.guards(raw.guards.as_ref().map(|g| &g.value));
         let readiness = self.ready(&raw, kind);
         let probes = self.probes(&raw, kind);
         let heartbeat = self.live(raw.live.as_ref().and_then(|l| l.value.1.as_ref()));
@@ -93,6 +95,7 @@ impl Building<'_, '_> {
             probes: probes.specs,
             healing: vec![],
             heartbeat: heartbeat.map(|h| h.lost_after),
+            guards: guards.0,
             fingerprint: 0,
         };
         let mut config = self.process(&raw, command, env);
@@ -101,6 +104,7 @@ impl Building<'_, '_> {
         config.heartbeat = heartbeat.map(|h| h.period);
         config.hooks = raw.hooks.as_ref().map(|_| Box::new(hooks.1));
         config.stop = asks;
+        config.guards = guards.1;
         config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);
         config.description = raw.description.as_ref().map(|d| d.value.0.clone());
         config.tags = raw.tags.as_ref().map(|t| t.value.0.clone()).unwrap_or_default();

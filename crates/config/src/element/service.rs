@@ -11,6 +11,7 @@ use super::command::CommandText;
 use super::depends::RawDepends;
 use super::duration::Span;
 use super::env::RawEnv;
+use super::guard::RawGuards;
 use super::hooks::RawHooks;
 use super::identity::{Account, Umask};
 use super::limits::RawLimits;
@@ -63,6 +64,8 @@ table! {
         stop: RawStop = "`[{ signal = \"TERM\", wait = \"10s\" }]`; on Windows Ctrl+C for 10 s, then `\"CLOSE\"` for 5 s", live;
         /// The whole tree is killed this long after its stop began, wherever the ladder is then.
         stop_timeout: Span = "no bound but the ladder's own", live;
+        /// Rules on what its processes use.
+        guards: RawGuards = "none", live;
         /// Programs around its life.
         hooks: RawHooks = "none", table;
         /// Where its output goes.

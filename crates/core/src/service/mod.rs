@@ -1,6 +1,7 @@
 //! One instance: what is known of it, and the parts of its life. The types here hold; `start`, `health`, `stop` and
 //! `restart` beside them decide.
 
+mod guards;
 mod heal;
 mod health;
 mod hold;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::By;
 use crate::effect::{Hold, Role};
 use crate::event::{ExitClass, State};
+use crate::guard::Watch;
 use crate::host::HostEvent;
 use crate::id::{ProbeId, RunId, ServiceId};
 use crate::spec::{Purpose, ServiceSpec};
@@ -580,6 +582,8 @@ pub(crate) struct Service {
     pub(crate) group: usize,
     pub(crate) s: ServiceSnapshot,
     pub(crate) facet: Facet,
+    /// Its rules, and what they have seen of this run. A new daemon begins anew.
+    pub(crate) watches: (Option<RunId>, Vec<Watch>),
     /// Its entry in the timer queue.
     pub(crate) timer: Option<Mono>,
     /// Its entry in the queue for `max_parallel_starts`.

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitClass, ExitStatus, SpawnError, SpawnErrorKind};
+use crate::guard::Then;
 use crate::id::RunId;
 use crate::service::{
     Alive, Cause, Check, EXITS_KEPT, Ending, HookEnd, HookRun, KILL_AGAIN, MainRun, Origin, Phase, Probed,
@@ -71,18 +72,22 @@ impl Supervisor {
     }
 
     /// The hook's settings, if there is one of this role.
-    pub(crate) fn hook_spec(&self, i: usize, role: Role) -> Option<&Hook> {
-        let hooks = &self.spec(i).hooks;
+    pub(crate) fn hook_spec(&self, i: usize, role: Role) -> Option<Hook> {
+        let spec = self.spec(i);
         match role {
             Role::Main | Role::Stop => None,
-            Role::PreStart => hooks.pre_start.as_ref(),
-            Role::PostStart => hooks.post_start.as_ref(),
-            Role::PreStop => hooks.pre_stop.as_ref(),
-            Role::PostStop => hooks.post_stop.as_ref(),
-            Role::OnSuspend => hooks.on_suspend.as_ref(),
-            Role::OnResume => hooks.on_resume.as_ref(),
-            Role::OnPowerChange => hooks.on_power_change.as_ref(),
-            Role::OnSession => hooks.on_session.as_ref(),
+            Role::PreStart => spec.hooks.pre_start.clone(),
+            Role::PostStart => spec.hooks.post_start.clone(),
+            Role::PreStop => spec.hooks.pre_stop.clone(),
+            Role::PostStop => spec.hooks.post_stop.clone(),
+            Role::OnSuspend => spec.hooks.on_suspend.clone(),
+            Role::OnResume => spec.hooks.on_resume.clone(),
+            Role::OnPowerChange => spec.hooks.on_power_change.clone(),
+            Role::OnSession => spec.hooks.on_session.clone(),
+            Role::Guard(rule) => match spec.guards.get(usize::from(rule))?.then {
+                Then::Run { timeout } => Some(Hook { timeout, may_fail: true }),
+                Then::Alert | Then::Restart => None,
+            },
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keepwell_core::event::{Event, EventKind, ExitClass, ExitStatus, Level, SpawnError, State};
+use keepwell_core::guard::Then;
 use keepwell_core::time::Human;
 use keepwell_core::{By, Role, ServiceId, Wall};
 use keepwell_sdk::wire;
@@ -10,13 +11,18 @@ use keepwell_sdk::wire;
 use super::{class, exit_text, millis, numbers, role, state_words, time};
 
 /// Every kind of event and what it tells; docs/api.md is held to this list by a test.
-pub const KINDS: [(&str, &str); 27] = [
+pub const KINDS: [(&str, &str); 32] = [
     ("state_changed", "a service's state changed: `from`, `state`, `reason`"),
     ("started", "a process was started: `pid`, `role`"),
     ("spawn_failed", "a process could not be started: `exit.text`, `role`"),
     ("exited", "a process ended: `exit`, `role`"),
     ("ready", "a service became ready"),
     ("ready_timed_out", "a service did not become ready in time"),
+    ("guard_tripped", "a service uses more than a guard allows: `reason` has what it uses"),
+    ("guard_cleared", "it uses well less again: `reason` has what it uses"),
+    ("leak_foreseen", "what a service uses will reach the bound of a guard"),
+    ("leak_over", "it no longer looks so"),
+    ("usage_stepped", "what a service uses has jumped to a new level"),
     ("watchdog_expired", "no life sign came in time"),
     ("probe_failed", "a check that goes on failed as often in a row as its threshold says: `reason`"),
     ("probe_recovered", "it passes again"),
@@ -68,6 +74,11 @@ fn kind_name(kind: &EventKind) -> &'static str {
         EventKind::Exited { .. } => "exited",
         EventKind::Ready { .. } => "ready",
         EventKind::ReadyTimedOut { .. } => "ready_timed_out",
+        EventKind::GuardTripped { .. } => "guard_tripped",
+        EventKind::GuardCleared { .. } => "guard_cleared",
+        EventKind::LeakForeseen { .. } => "leak_foreseen",
+        EventKind::LeakOver { .. } => "leak_over",
+        EventKind::UsageStepped { .. } => "usage_stepped",
         EventKind::WatchdogExpired { .. } => "watchdog_expired",
         EventKind::ProbeFailed { .. } => "probe_failed",
         EventKind::ProbeRecovered { .. } => "probe_recovered",
@@ -119,12 +130,17 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::WatchdogExpired { .. }
         | EventKind::ProbeFailed { .. }
         | EventKind::HeartbeatLost { .. }
+        | EventKind::GuardTripped { .. }
+        | EventKind::LeakForeseen { .. }
         | EventKind::StopStuck { .. }
         | EventKind::HookFailed { .. }
         | EventKind::DependencyChanged { lost: Some(_) }
         | EventKind::ConfigRejected { .. }
         | EventKind::Adopted { .. } => Level::Warn,
         EventKind::Started { .. }
+        | EventKind::GuardCleared { .. }
+        | EventKind::LeakOver { .. }
+        | EventKind::UsageStepped { .. }
         | EventKind::Ready { .. }
         | EventKind::ProbeRecovered { .. }
         | EventKind::RestartScheduled { .. }
@@ -194,11 +210,17 @@ fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
             out.reason = Some(reason.clone())
         }
         EventKind::ConfigRejected { text } => out.reason = Some(text.clone()),
+        EventKind::GuardTripped { value, .. } | EventKind::GuardCleared { value, .. } => {
+            out.reason = Some(value.clone());
+        }
         EventKind::Ready { .. }
         | EventKind::ReadyTimedOut { .. }
         | EventKind::WatchdogExpired { .. }
         | EventKind::ProbeRecovered { .. }
         | EventKind::HeartbeatLost { .. }
+        | EventKind::LeakForeseen { .. }
+        | EventKind::LeakOver { .. }
+        | EventKind::UsageStepped { .. }
         | EventKind::CrashLooped { .. }
         | EventKind::StopStepTaken { .. }
         | EventKind::LeftoversKilled
@@ -243,6 +265,20 @@ fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
             format!("{who} is ill and is left as it is: {budget} is spent")
         }
         EventKind::HeartbeatLost { after } => format!("{who} sent no heartbeat for {}", Human(*after)),
+        EventKind::GuardTripped { rule, value, then } => {
+            let follows = match then {
+                Then::Alert => "",
+                Then::Restart => "; it is restarted",
+                Then::Run { .. } => "; its command runs",
+            };
+            format!("{who} is over its guard {rule}: {value}{follows}")
+        }
+        EventKind::GuardCleared { rule, value } => format!("{who} is below its guard {rule} again: {value}"),
+        EventKind::LeakForeseen { text }
+        | EventKind::LeakOver { text }
+        | EventKind::UsageStepped { text } => {
+            format!("{who}: {text}")
+        }
         EventKind::RestartScheduled { attempt, delay, .. } if delay.is_zero() => {
             format!("{who}: next attempt at once (attempt {attempt})")
         }
@@ -306,7 +342,7 @@ fn state_changed(who: &str, to: State, reason: &str) -> String {
 /// What runs beside the main program: `pre_stop hook`, `stop command`.
 fn beside(r: Role) -> String {
     match r {
-        Role::Main | Role::Stop => format!("{} command", role(r)),
+        Role::Main | Role::Stop | Role::Guard(_) => format!("{} command", role(r)),
         Role::PreStart
         | Role::PostStart
         | Role::PreStop

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use keepwell_core::effect::Hold;
 use keepwell_core::event::{Event, EventKind, Level, SpawnError, SpawnErrorKind};
+use keepwell_core::guard::Then;
 use keepwell_core::spec::Purpose;
 use keepwell_core::{By, Mono, Now, RunId};
 
@@ -47,6 +48,16 @@ pub(crate) fn told_of_a_service() -> Vec<EventKind> {
         EventKind::Ready { after: Duration::from_millis(340) },
         EventKind::ReadyTimedOut { timeout: Duration::from_secs(10), last: "connection refused".into() },
         EventKind::ReadyTimedOut { timeout: Duration::from_secs(10), last: String::new() },
+        EventKind::GuardTripped {
+            rule: "memory > 800 MB for 2 min".into(),
+            value: "812 MB".into(),
+            then: Then::Restart,
+        },
+        EventKind::GuardTripped { rule: "threads > 500".into(), value: "501".into(), then: Then::Alert },
+        EventKind::GuardCleared { rule: "threads > 500".into(), value: "440".into() },
+        EventKind::LeakForeseen { text: "memory reaches 800 MB in about 34 min (95 %: 25–50)".into() },
+        EventKind::LeakOver { text: "memory no longer grows to 800 MB".into() },
+        EventKind::UsageStepped { text: "memory rose at once from 310 MB to 520 MB".into() },
         EventKind::WatchdogExpired { timeout: Duration::from_secs(30) },
         EventKind::ProbeFailed {
             purpose: Purpose::Live,
@@ -190,6 +201,7 @@ fn status_of(state: State) -> ServiceStatus {
             expected: false,
         }],
         blockers: vec![(ServiceId::new("db", 2), "db@2 is starting".into())],
+        warnings: vec!["threads > 500: now 501".into()],
     }
 }
 

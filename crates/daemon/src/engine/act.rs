@@ -20,6 +20,8 @@ const NOT_STARTED: i32 = 127;
 const CANNOT_TELL: i32 = 2;
 /// `Spawn.role` of an exec probe; those of other runs are `number`'s.
 const PROBE: u8 = 5;
+/// `Spawn.role` of the first guard's command; the others follow, and there are at most 32.
+const GUARD: u8 = 64;
 
 /// `Spawn.role`: 0 owns the tree, the rest is for the next daemon to know.
 fn number(role: Role) -> u8 {
@@ -34,6 +36,7 @@ fn number(role: Role) -> u8 {
         Role::OnResume => 8,
         Role::OnPowerChange => 9,
         Role::OnSession => 10,
+        Role::Guard(rule) => GUARD.saturating_add(rule),
     }
 }
 
@@ -50,6 +53,7 @@ pub(super) fn role(number: u8) -> Option<Role> {
         8 => Some(Role::OnResume),
         9 => Some(Role::OnPowerChange),
         10 => Some(Role::OnSession),
+        GUARD.. => Some(Role::Guard(number - GUARD)),
         _ => None,
     }
 }

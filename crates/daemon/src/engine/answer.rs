@@ -10,7 +10,7 @@ use super::{Engine, reload};
 use crate::convert;
 use crate::log::LogNews;
 use crate::message::{Message, Reply};
-use crate::meter::{Look, Question, WAITING};
+use crate::meter::{Asked, Look, Question, WAITING};
 
 /// From this version on an anchor can be asked what is in a tree.
 const MEASURES: u32 = 2;
@@ -126,7 +126,11 @@ impl Engine {
         if !usage {
             return drop(reply.send(Ok(lines)));
         }
-        let question = Question { lines, looks, all: names.is_empty(), reply };
+        self.measure(Question { looks, asked: Asked::Status { lines, all: names.is_empty(), reply } });
+    }
+
+    /// To the meter, with what only the anchor knows where that is so.
+    pub(super) fn measure(&mut self, question: Question) {
         if self.trees.asks_anchor() && self.welcome.version >= MEASURES {
             self.ask_anchor(question);
         } else {
@@ -138,7 +142,7 @@ impl Engine {
     fn ask_anchor(&mut self, question: Question) {
         if self.measuring.len() >= WAITING {
             // As the meter does: the states are what matters.
-            return drop(question.reply.send(Ok(question.lines)));
+            return question.asked.without_figures();
         }
         let slots = question.looks.iter().flatten().map(|look| look.slot).collect();
         let number = self.next_question;

@@ -243,6 +243,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         trees,
         measuring: BTreeMap::new(),
         next_question: 1,
+        sample_at: None,
         prober: crate::probe::Prober::new(runtime.clone(), handle.clone()),
         notify: crate::notify::NotifyHub::new(runtime.clone(), handle.clone()),
         heartbeats: crate::heartbeat::HeartbeatHub::new(runtime, handle.clone()),

@@ -8,6 +8,7 @@ mod answer;
 mod beats;
 mod boot;
 mod describe;
+mod guards;
 mod managed;
 mod notices;
 pub mod reload;
@@ -108,6 +109,8 @@ pub struct Engine {
     /// Questions for the meter that wait for what the anchor says of trees that only it can look into.
     measuring: BTreeMap<u64, Question>,
     next_question: u64,
+    /// When what services use is measured next; `None` without guards.
+    sample_at: Option<Mono>,
     runs: BTreeMap<RunId, LiveRun>,
     exec_probes: BTreeMap<RunId, ExecProbe>,
     /// The checks that go on of each run, made at the first attempt: filling them in may read a file.
@@ -177,6 +180,7 @@ pub enum Ended {
 impl Engine {
     /// Runs until everything is down or the anchor is gone.
     pub fn run(mut self) -> Ended {
+        self.set_sampling(keepwell_os::clock::now());
         self.turn_end(keepwell_os::clock::now());
         let mut wakes = Vec::new();
         while !self.finished {
@@ -203,6 +207,7 @@ impl Engine {
             }
             self.take_messages(now);
             self.expire_exec_probes(now);
+            self.sample(now);
             self.turn_end(now);
         }
         Ended::Finished
@@ -220,7 +225,7 @@ impl Engine {
     fn deadline(&self) -> Option<Mono> {
         let probe = self.exec_probes.values().filter(|p| !p.killed).map(|p| p.deadline).min();
         let core = self.supervisor.next_deadline().map(|(at, _)| at);
-        [probe, core, self.last_call, self.calm_at].into_iter().flatten().min()
+        [probe, core, self.last_call, self.calm_at, self.sample_at].into_iter().flatten().min()
     }
 
     fn programs_changed(&mut self) {

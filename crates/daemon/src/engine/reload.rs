@@ -85,6 +85,7 @@ impl Engine {
         self.going_on.clear();
         self.apply_limits(&old);
         self.apply_live_settings();
+        self.set_sampling(now);
         let answer = convert::reload_with(&plan, |id| why(&changes, id), after_seq);
         drop(reply.send(Ok(answer)));
     }

@@ -83,8 +83,13 @@ impl Slots {
     /// Fills in how its tree is held. Answers what to look at for what it uses, if anything of it runs.
     pub(super) fn describe(&self, id: &ServiceId, line: &mut wire::Status) -> Option<Look> {
         self.root.containment().clone_into(&mut line.containment);
+        line.limits = self.by_id.get(id)?.tree.limits().to_vec();
+        self.look(id)
+    }
+
+    /// What to look at for what its tree uses, if anything of it runs.
+    pub(super) fn look(&self, id: &ServiceId) -> Option<Look> {
         let slot = self.by_id.get(id)?;
-        line.limits = slot.tree.limits().to_vec();
         let (tree, number) = (&slot.tree, slot.number);
         slot.main_pid.map(|main_pid| Look { tree: Arc::clone(tree), main_pid, slot: number, members: None })
     }

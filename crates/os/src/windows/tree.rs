@@ -12,15 +12,18 @@ use std::os::windows::io::AsRawHandle;
 use std::path::PathBuf;
 
 use windows_sys::Win32::Foundation::FILETIME;
+use windows_sys::Win32::System::Diagnostics::ToolHelp::{
+    CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
+};
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS_EX};
 use windows_sys::Win32::System::Threading::{
-    GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
+    GetProcessHandleCount, GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
 use self::job::{Holds, Job};
 use super::ipc::{BorrowedHandle, Handle};
 use super::sys::{check, owned};
-use crate::types::{Members, Rlimit, TreeLimits};
+use crate::types::{Counts, Members, Rlimit, TreeLimits};
 
 pub use crate::types::TreeLimits as Limits;
 
@@ -192,6 +195,14 @@ impl TreeRoot {
         }
     }
 
+    /// What its processes have open and run.
+    #[must_use]
+    pub fn counts(&self, _: &TreeDir, main: Option<u32>, members: Option<&Members>) -> Counts {
+        let pids = members.map_or_else(|| main.into_iter().collect(), |m| m.pids.clone());
+        let handles = pids.iter().filter_map(|pid| handles(&open(*pid)?));
+        Counts { descriptors: handles.reduce(|a, b| a + b), threads: threads(&pids) }
+    }
+
     /// Whether a process belongs to this instance's tree: the main process does. Nobody needs to know more here, since only
     /// words on a notify socket are judged by it.
     #[must_use]
@@ -215,6 +226,32 @@ impl TreeRoot {
 fn open(pid: u32) -> Option<Handle> {
     // SAFETY: no pointers; a handle that is returned is new and ours.
     unsafe { owned(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid)) }.ok()
+}
+
+fn handles(process: &Handle) -> Option<u64> {
+    let mut count = 0;
+    // SAFETY: `count` is filled by the call.
+    check(unsafe { GetProcessHandleCount(process.as_raw_handle(), &raw mut count) }).ok()?;
+    Some(u64::from(count))
+}
+
+/// Of all these processes together, from the system's list of all.
+fn threads(pids: &[u32]) -> Option<u64> {
+    // SAFETY: no pointers; a handle that is returned is new and ours.
+    let list = unsafe { owned(CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0)) }.ok()?;
+    let mut entry =
+        PROCESSENTRY32W { dwSize: size_of::<PROCESSENTRY32W>() as u32, ..PROCESSENTRY32W::default() };
+    let mut sum = None;
+    // SAFETY: `entry` has the size that it says, and is filled by the call.
+    let mut more = unsafe { Process32FirstW(list.as_raw_handle(), &raw mut entry) } != 0;
+    while more {
+        if pids.contains(&entry.th32ProcessID) {
+            sum = Some(sum.unwrap_or(0) + u64::from(entry.cntThreads));
+        }
+        // SAFETY: likewise.
+        more = unsafe { Process32NextW(list.as_raw_handle(), &raw mut entry) } != 0;
+    }
+    sum
 }
 
 fn memory(process: &Handle) -> Option<u64> {
@@ -251,6 +288,8 @@ mod tests {
         let both = root.usage(&tree, Some(me), Some(&members));
         assert_eq!((both.cpu_usec, both.processes), (Some(7), Some(2)));
         assert!(both.memory_bytes > alone.memory_bytes, "{both:?}");
+        let counts = root.counts(&tree, Some(me), None);
+        assert!(counts.descriptors > Some(0) && counts.threads > Some(0), "{counts:?}");
         let gone = root.usage(&tree, None, Some(&Members::default()));
         assert_eq!(gone, Usage { processes: Some(0), ..Usage::default() });
     }

@@ -221,9 +221,11 @@ fn fork_bomb() {
 
 fn leak(args: &mut Args) {
     let bytes: usize = args.number("BYTES");
+    let every = args.option("every");
     let mut held = Vec::new();
     for _ in 0..bytes >> 20 {
         held.push(vec![1_u8; 1 << 20]);
+        every.into_iter().for_each(|every| sleep(ms(every)));
     }
     println!("holding {} MiB", held.len());
     wait();

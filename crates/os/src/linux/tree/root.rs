@@ -19,7 +19,7 @@ use super::layout::Layout;
 use super::leftover;
 use super::limit::{Limit, Limits, wanted};
 use super::process;
-use crate::types::{Members, Rlimit};
+use crate::types::{Counts, Members, Rlimit};
 
 /// How one service instance's tree is held.
 #[derive(Debug, Default)]
@@ -241,14 +241,7 @@ impl TreeRoot {
         let read = |path: PathBuf| fs::read_to_string(path).ok();
         let number = |path: PathBuf| read(path)?.trim().parse::<u64>().ok();
         let unified = self.unified.as_ref().map(|root| root.join(&name));
-        let pids = match &unified {
-            Some(dir) => {
-                let mut pids = Vec::new();
-                collect_pids(dir, &mut pids);
-                pids
-            }
-            None => main.map(|main| process::descendants(main).into_iter().collect()).unwrap_or_default(),
-        };
+        let pids = self.pids(tree, main);
         let memory_v1 = self.v1("memory").map(|root| root.join(&name).join("memory.usage_in_bytes"));
         let memory = unified.as_ref().and_then(|dir| number(dir.join("memory.current")));
         let memory = memory.or_else(|| memory_v1.and_then(number)).or_else(|| sum(&pids, resident_bytes));
@@ -258,6 +251,24 @@ impl TreeRoot {
             memory_bytes: memory,
             cpu_usec: cpu.or_else(|| sum(&pids, cpu_usec)),
             processes: (unified.is_some() || main.is_some()).then_some(pids.len() as u64),
+        }
+    }
+
+    /// What its processes have open and run: a walk through some folders of the kernel for each.
+    #[must_use]
+    pub fn counts(&self, tree: &TreeDir, main: Option<u32>, _: Option<&Members>) -> Counts {
+        let pids = self.pids(tree, main);
+        Counts { descriptors: sum(&pids, descriptors), threads: sum(&pids, threads) }
+    }
+
+    fn pids(&self, tree: &TreeDir, main: Option<u32>) -> Vec<u32> {
+        match &self.unified {
+            Some(root) => {
+                let mut pids = Vec::new();
+                collect_pids(&root.join(folder_name(&tree.name)), &mut pids);
+                pids
+            }
+            None => main.map(|main| process::descendants(main).into_iter().collect()).unwrap_or_default(),
         }
     }
 
@@ -493,6 +504,16 @@ pub(super) fn kill_folder(path: &Path) -> io::Result<()> {
 fn sum(pids: &[u32], of: fn(u32) -> Option<u64>) -> Option<u64> {
     let known: Vec<u64> = pids.iter().filter_map(|pid| of(*pid)).collect();
     (!known.is_empty()).then(|| known.iter().sum())
+}
+
+/// `None`: it is gone, or another user's that we may not look into.
+fn descriptors(pid: u32) -> Option<u64> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
+}
+
+fn threads(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|l| l.strip_prefix("Threads:"))?.trim().parse().ok()
 }
 
 fn resident_bytes(pid: u32) -> Option<u64> {

@@ -22,6 +22,7 @@ grandchildren FILE        start one that starts another, in groups of their own,
 record FILE               append `PID` to FILE, then wait
 hold-pipe                 leave a process that holds stdout, then exit with 0
 flood BYTES               numbered lines of 120 bytes, then wait; --exit CODE
+leak BYTES                take so much memory, then wait; --every MS: 1 MiB as often
 tick FILE                 every 20 ms one line to stdout and `PID N` to FILE; --every MS
 work FOLDER               what the killing tests run: see there; --bursts N --lines N --every MS
 print-args [TEXT…]        one line an argument, `[TEXT]`, and the working folder; then wait
@@ -75,6 +76,7 @@ fn main() {
             exit(0);
         }
         "flood" => flood(&mut args),
+        "leak" => leak(&mut args),
         "tick" => tick(&mut args),
         "work" => work(&mut args),
         "print-args" => {
@@ -212,6 +214,17 @@ fn flood(args: &mut Args) {
         Some(code) => exit(i32::try_from(code).unwrap_or(1)),
         None => wait(),
     }
+}
+
+fn leak(args: &mut Args) {
+    let (bytes, every): (usize, _) = (args.number("BYTES"), args.option("every"));
+    let mut held = Vec::new();
+    for _ in 0..bytes >> 20 {
+        held.push(vec![1_u8; 1 << 20]);
+        every.into_iter().for_each(|every| sleep(ms(every)));
+    }
+    out(format!("holding {} MiB\n", held.len()).as_bytes());
+    wait();
 }
 
 fn tick(args: &mut Args) {
