@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub struct GuardianConfig {
     pub log_level: LogLevel,
     /// A daemon that is silent for this long is replaced.
     pub hang_after: Duration,
+    /// Where it tells others how it is: on this host alone.
+    pub http: Option<SocketAddr>,
 }
 
 impl Default for GuardianConfig {
@@ -81,6 +84,7 @@ impl Default for GuardianConfig {
             when_daemon_gone: WhenDaemonGone::Drain,
             log_level: LogLevel::Info,
             hang_after: Duration::from_secs(10),
+            http: None,
         }
     }
 }

@@ -429,6 +429,9 @@ fn guardian_facts(g: &GuardianConfig, visit: &mut dyn FnMut(Fact<'_>)) {
     t.live("when_daemon_gone", &gone);
     t.live("log_level", &g.log_level.as_str());
     t.live("hang_after", &Written(g.hang_after));
+    if let Some(at) = g.http {
+        t.live("http", &format_args!("\"{at}\""));
+    }
 }
 
 fn kind_word(kind: Kind) -> &'static str {

@@ -190,6 +190,7 @@ fn every_key_arrives() {
     assert_eq!(guardian.readers, ["users".into(), "staff".into()].into());
     assert_eq!((guardian.when_daemon_gone, guardian.log_level), (WhenDaemonGone::Block, LogLevel::Debug));
     assert_eq!(guardian.hang_after, secs(20));
+    assert_eq!(guardian.http, Some("[::1]:9750".parse().unwrap()));
 }
 
 #[test]

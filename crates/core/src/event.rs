@@ -323,6 +323,22 @@ pub enum State {
 }
 
 impl State {
+    /// All there are.
+    pub const ALL: [State; 12] = [
+        State::Stopped,
+        State::Waiting,
+        State::Starting,
+        State::Running,
+        State::Ready,
+        State::Degraded,
+        State::Paused,
+        State::Stopping,
+        State::BackingOff,
+        State::CrashLooping,
+        State::GaveUp,
+        State::Completed,
+    ];
+
     /// The contract's word.
     #[must_use]
     pub fn name(self) -> &'static str {

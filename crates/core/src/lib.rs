@@ -25,6 +25,7 @@ mod obey;
 mod progress;
 mod rebirth;
 mod reload;
+pub mod seen;
 mod service;
 pub mod spec;
 mod status;

@@ -1,5 +1,7 @@
 //! What the other threads of the daemon say to the engine. Each question carries the way back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
@@ -10,7 +12,10 @@ use keepwell_sdk::wire;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use keepwell_core::seen::Standing;
+
 use crate::engine::reload::ReloadRead;
+use crate::figures::{Figures, Health};
 use crate::log::LogNews;
 
 /// The way back of a question.
@@ -35,6 +40,23 @@ pub enum Message {
         usage: bool,
         /// In the order of names.
         reply: Reply<Vec<wire::Status>>,
+    },
+    /// All that is measured and counted, for monitoring.
+    Figures {
+        /// The way back, by the thread that reads what services use.
+        reply: Reply<Box<Figures>>,
+    },
+    /// Whether these instances can be used.
+    Standing {
+        /// Name or instance.
+        name: String,
+        /// One an instance.
+        reply: Reply<Vec<Standing>>,
+    },
+    /// Whether the engine works, and how many services there are.
+    Health {
+        /// The way back.
+        reply: Reply<Health>,
     },
     /// Why each instance of `name` is as it is.
     Explain {
@@ -120,6 +142,14 @@ pub enum Message {
 pub struct EngineHandle {
     sender: SyncSender<Message>,
     waker: Waker,
+    traffic: Arc<Traffic>,
+}
+
+/// How full the engine's door is.
+#[derive(Default)]
+struct Traffic {
+    waiting: AtomicUsize,
+    refused: AtomicU64,
 }
 
 /// Messages that may wait for the engine. It takes thousands a millisecond, so a full queue means that it hangs, and the
@@ -140,7 +170,7 @@ impl EngineHandle {
     /// Joins the two halves of the engine's door.
     #[must_use]
     pub fn new(sender: SyncSender<Message>, waker: Waker) -> Self {
-        Self { sender, waker }
+        Self { sender, waker, traffic: Arc::default() }
     }
 
     /// Hands over a message without waiting.
@@ -148,13 +178,31 @@ impl EngineHandle {
     /// # Errors
     /// Gives the message back when the queue is full or the engine is gone.
     pub fn send(&self, message: Message) -> Result<(), Message> {
+        // Before the engine can have taken it.
+        self.traffic.waiting.fetch_add(1, Ordering::Relaxed);
         match self.sender.try_send(message) {
             Ok(()) => {
                 self.waker.wake();
                 Ok(())
             }
-            Err(TrySendError::Full(m) | TrySendError::Disconnected(m)) => Err(m),
+            Err(TrySendError::Full(m) | TrySendError::Disconnected(m)) => {
+                self.taken();
+                self.traffic.refused.fetch_add(1, Ordering::Relaxed);
+                Err(m)
+            }
         }
+    }
+
+    /// The engine has taken a message.
+    pub(crate) fn taken(&self) {
+        self.traffic.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Messages that wait for the engine, and how many found no room so far.
+    #[must_use]
+    pub fn traffic(&self) -> (usize, u64) {
+        let Traffic { waiting, refused } = &*self.traffic;
+        (waiting.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
     }
 
     /// Hands over a message that must not be lost; waits while the queue is full. False: the engine is gone or hangs, and

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use keepwell_core::guard::Usage;
 use keepwell_core::{Input, Mono, RunId};
-use keepwell_os::tree::{TreeDir, TreeRoot};
+use keepwell_os::tree::{TreeDir, TreeRoot, of_process};
 use keepwell_os::{Counts, Members, clock};
 use keepwell_sdk::wire;
 
 use crate::errands::Errands;
+use crate::figures::Figures;
 use crate::message::{EngineHandle, Message, Reply};
 
 /// Questions that may wait for the figures; who asks beyond them is answered without.
@@ -54,6 +55,13 @@ pub enum Asked {
         /// The way back.
         engine: EngineHandle,
     },
+    /// Monitoring, which wants to know it all.
+    Figures {
+        /// Its services are one a look.
+        figures: Box<Figures>,
+        /// The way back.
+        reply: Reply<Box<Figures>>,
+    },
 }
 
 impl Asked {
@@ -64,6 +72,7 @@ impl Asked {
             Asked::Status { lines, reply, .. } => drop(reply.send(Ok(lines))),
             // The next sample is five seconds away.
             Asked::Usage { .. } => {}
+            Asked::Figures { figures, reply } => drop(reply.send(Ok(figures))),
         }
     }
 }
@@ -79,6 +88,11 @@ impl Meter {
         Self(Errands::new("meter", WAITING, move |Question { looks, asked }| match asked {
             Asked::Status { lines, all, reply } => measure(&trees, &mut last, looks, lines, all, reply),
             Asked::Usage { runs, engine } => sample(&trees, &mut guarded, looks, runs, &engine),
+            Asked::Figures { mut figures, reply } => {
+                fill_in(&trees, &looks, &mut figures);
+                // Who went away does not need them.
+                let _ = reply.send(Ok(figures));
+            }
         }))
     }
 
@@ -161,6 +175,20 @@ fn sample(
         let _ = engine.send(Message::Input(Input::Usage { run, usage }));
     }
     *last = samples;
+}
+
+fn fill_in(trees: &TreeRoot, looks: &[Option<Look>], figures: &mut Figures) {
+    for (service, look) in figures.services.iter_mut().zip(looks) {
+        let Some(look) = look else { continue };
+        let (main, members) = (Some(look.main_pid), look.members.as_ref());
+        service.usage = trees.usage(&look.tree, main, members);
+        service.counts = trees.counts(&look.tree, main, members);
+    }
+    let own = [("anchor", figures.own.anchor_pid), ("daemon", std::process::id())];
+    figures.own.processes = own.map(|(name, pid)| {
+        let (usage, counts) = of_process(pid);
+        (name, usage, counts)
+    });
 }
 
 /// Share of one processor since the last look at the same run, to a tenth.

@@ -393,6 +393,7 @@ pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig 
         when_daemon_gone: raw.when_daemon_gone.as_ref().map_or(default.when_daemon_gone, |w| w.value.0),
         log_level: raw.log_level.as_ref().map_or(default.log_level, |l| l.value.0),
         hang_after: raw.hang_after.as_ref().map_or(default.hang_after, |h| h.value.0),
+        http: raw.http.as_ref().map(|h| h.value.0),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `[keepwell]`: the guardian itself.
 
 use super::duration::Span;
+use super::http::Loopback;
 use super::scalar::{Int, Texts, choice};
 use crate::config::{LogLevel, WhenDaemonGone};
 use crate::read::{plain_table, table};
@@ -33,10 +34,12 @@ table! {
         log_level: LogLevelWord = "`\"info\"`", live;
         /// A deciding process that is silent for this long is replaced; services run on.
         hang_after: Span = "`\"10s\"`", live;
+        /// Where `/health`, `/ready/SERVICE` and `/metrics` are served: an address of this host alone.
+        http: Loopback = "not served", live;
     }
 }
 plain_table!(
     RawGuardian,
     "a table",
-    "[keepwell] with operators, readers, max_parallel_starts, when_daemon_gone, log_level, hang_after"
+    "[keepwell] with operators, readers, max_parallel_starts, when_daemon_gone, log_level, hang_after, http"
 );

@@ -16,6 +16,7 @@ pub(crate) mod guard;
 pub(crate) mod guardian;
 pub(crate) mod healing;
 pub(crate) mod hooks;
+pub(crate) mod http;
 pub(crate) mod identity;
 pub(crate) mod limits;
 pub(crate) mod live;

@@ -71,7 +71,7 @@ impl Supervisor {
     }
 }
 
-fn recent(made: &VecDeque<Mono>, limit: Limit, now: Mono) -> usize {
+pub(crate) fn recent(made: &VecDeque<Mono>, limit: Limit, now: Mono) -> usize {
     made.iter().filter(|at| now.since(**at) < limit.window).count()
 }
 

@@ -2,7 +2,7 @@
 //! `restart` beside them decide.
 
 mod guards;
-mod heal;
+pub(crate) mod heal;
 mod health;
 mod hold;
 mod ladder;

@@ -65,7 +65,15 @@ pub(super) async fn serve<S>(stream: S, peer: Peer, router: Router)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(router.layer(Extension(Arc::new(peer))));
+    serve_router(stream, router.layer(Extension(Arc::new(peer)))).await;
+}
+
+/// The same for one of whom nothing is known.
+pub(super) async fn serve_router<S>(stream: S, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(router);
     let served = http1::Builder::new()
         .max_buf_size(BUFFER)
         .timer(TokioTimer::new())

@@ -12,8 +12,10 @@ mod failure;
 mod logs;
 mod query;
 mod routes;
+mod seen;
 mod stream;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use keepwell_os::local::{Endpoint, Listener};
 use keepwell_sdk::wire;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot, watch};
 
 use crate::message::{EngineHandle, Message, Reply};
 use crate::store::Store;
@@ -56,6 +58,8 @@ pub struct ApiState {
     audience: Audience,
     readers: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    /// Where figures are served, for the engine to say.
+    served_at: watch::Sender<Option<SocketAddr>>,
 }
 
 impl ApiState {
@@ -73,13 +77,30 @@ impl ApiState {
         let (readers, large) = (Arc::new(Semaphore::new(READERS)), Arc::new(Semaphore::new(LARGE)));
         let guardian = HeaderValue::from(anchor);
         let audience = Audience::new(engine.clone());
-        Self { audience, engine, store, log, events, access, guardian, readers, large }
+        Self {
+            audience,
+            engine,
+            store,
+            log,
+            events,
+            access,
+            guardian,
+            readers,
+            large,
+            served_at: watch::Sender::default(),
+        }
     }
 
     /// Those who follow events, for the engine to ask after.
     #[must_use]
     pub fn audience(&self) -> Audience {
         self.audience.clone()
+    }
+
+    /// By which the engine says where figures are served.
+    #[must_use]
+    pub fn served_at(&self) -> watch::Sender<Option<SocketAddr>> {
+        self.served_at.clone()
     }
 
     /// Asks the engine and waits for its answer.
@@ -127,6 +148,7 @@ pub async fn serve(endpoint: Endpoint, state: Arc<ApiState>) {
         }
     };
     let audience = state.audience();
+    tokio::spawn(seen::serve(Arc::clone(&state)));
     let router = router(state);
     let places = Places::default();
     loop {

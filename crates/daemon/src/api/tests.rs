@@ -13,6 +13,8 @@ use keepwell_sdk::client::{self, Client, EventQuery, LogQuery};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+mod seen;
+
 use super::*;
 use crate::convert;
 
@@ -96,6 +98,11 @@ fn answer(message: Message) {
             };
             drop(reply.send(answer));
         }
+        Message::Figures { reply } => drop(reply.send(Ok(Box::default()))),
+        Message::Health { reply } => {
+            drop(reply.send(Ok(crate::figures::Health { stopping: false, services: 2, usable: 1 })));
+        }
+        Message::Standing { name, reply } => drop(reply.send(seen::standing(&name))),
         Message::Explain { name, reply } => {
             let e = wire::Explanation {
                 service: name,

@@ -84,6 +84,7 @@ impl Engine {
             Effect::Thaw { run } => self.freeze(run, false),
             Effect::Probe { probe, listed, run, service, timeout } => {
                 let deadline = now.mono + timeout;
+                self.count_attempt(now, probe, listed, &service, timeout);
                 let known = listed.and_then(|n| self.going_on.get(&(run, n)).cloned());
                 let check = match known {
                     Some(check) => spawn::ReadyCheck::Network(check),
@@ -203,7 +204,7 @@ impl Engine {
         let run = RunId(report.run);
         if let Some(p) = self.exec_probes.remove(&run) {
             let text = describe::spawn_step(&report.step, report.errno, None);
-            self.supervisor.handle(now, Input::Probe { probe: p.probe, outcome: Outcome::Fail(text) });
+            self.take_answer(now, Input::Probe { probe: p.probe, outcome: Outcome::Fail(text) });
             return;
         }
         let live = self.runs.remove(&run);
@@ -244,7 +245,7 @@ impl Engine {
                     Outcome::Fail(format!("the check ended with {}", crate::convert::exit_text(&status)))
                 }
             };
-            self.supervisor.handle(now, Input::Probe { probe: p.probe, outcome });
+            self.take_answer(now, Input::Probe { probe: p.probe, outcome });
             return;
         }
         self.run_ended(run);

@@ -20,6 +20,11 @@ impl Engine {
         match message {
             Message::Command { by, command, reply } => self.command(now, &by, &command, reply),
             Message::Services { names, usage, reply } => self.services(now, &names, usage, reply),
+            Message::Figures { reply } => self.figures(now, reply),
+            Message::Standing { name, reply } => {
+                drop(reply.send(self.supervisor.standing(&name).map_err(|e| convert::problem(&e))));
+            }
+            Message::Health { reply } => drop(reply.send(Ok(self.health()))),
             Message::Explain { name, reply } => drop(reply.send(self.explain(now, &name))),
             Message::ReadyAt { service, reply } => {
                 let ready = self.resolve(&super::boot::parse_id(&service)).ok().and_then(|s| s.ready.port());
@@ -49,7 +54,7 @@ impl Engine {
         {
             return;
         }
-        self.supervisor.handle(now, input);
+        self.take_answer(now, input);
     }
 
     fn log_news(&mut self, now: Now, news: LogNews) {

@@ -117,7 +117,7 @@ impl Engine {
         }
     }
 
-    fn pulse(&self, s: &ServiceStatus) -> Option<(crate::heartbeat::Pulse, std::time::Duration)> {
+    pub(super) fn pulse(&self, s: &ServiceStatus) -> Option<(crate::heartbeat::Pulse, std::time::Duration)> {
         s.run?;
         let lost_after = self.supervisor.specs().services.get(&s.id.name)?.heartbeat?;
         Some((self.heartbeats.pulse(self.slots.number(&s.id)?)?, lost_after))

@@ -215,7 +215,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         access.clone(),
         left.welcome.pid,
     );
-    let audience = api.audience();
+    let (audience, served_at) = (api.audience(), api.served_at());
     opened.store.attach(handle.clone());
     let (kept_from, next_seq) = restore_events(&left.values, &opened);
     let (mut persisted, mut records) = (opened.persisted, Vec::new());
@@ -248,6 +248,8 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         notify: crate::notify::NotifyHub::new(runtime.clone(), handle.clone()),
         heartbeats: crate::heartbeat::HeartbeatHub::new(runtime, handle.clone()),
         beat_ears: BTreeMap::new(),
+        tally: None,
+        served_at,
         guardian: left.welcome.guardian.clone(),
         welcome: std::mem::take(&mut left.welcome),
         slots: Slots::new(root),

@@ -8,6 +8,7 @@ mod answer;
 mod beats;
 mod boot;
 mod describe;
+mod figures;
 mod guards;
 mod managed;
 mod notices;
@@ -34,6 +35,7 @@ use tokio::sync::broadcast;
 
 use crate::convert;
 use crate::event_log;
+use crate::figures::Tally;
 use crate::heartbeat::HeartbeatHub;
 use crate::log::LogHub;
 use crate::message::{EngineHandle, Message, Reply};
@@ -126,6 +128,10 @@ pub struct Engine {
     notify: NotifyHub,
     ears: BTreeMap<ServiceId, notices::Ear>,
     heartbeats: HeartbeatHub,
+    /// While somebody may ask for it.
+    tally: Option<Box<Tally>>,
+    /// Where the server of figures is to be.
+    served_at: tokio::sync::watch::Sender<Option<std::net::SocketAddr>>,
     beat_ears: BTreeMap<ServiceId, Arc<notices::Speaker>>,
     events: broadcast::Sender<Arc<wire::Event>>,
     next_seq: u64,
@@ -216,6 +222,7 @@ impl Engine {
     fn take_messages(&mut self, now: Now) {
         for _ in 0..MESSAGES_A_TURN {
             let Ok(message) = self.inbox.try_recv() else { return };
+            self.handle.taken();
             self.answer(now, message);
         }
         // There may be more; the next turn comes at once, after a look at the anchor.
@@ -342,7 +349,7 @@ impl Engine {
                 break;
             }
             for input in std::mem::take(&mut self.findings) {
-                self.supervisor.handle(now, input);
+                self.take_answer(now, input);
             }
         }
         while let Some(event) = self.supervisor.poll_event() {
@@ -407,6 +414,9 @@ impl Engine {
         let seq = self.next_seq;
         self.next_seq += 1;
         let line = Arc::new(convert::event(event, seq));
+        if let Some(tally) = &mut self.tally {
+            tally.told(event, &line);
+        }
         // Plain data of ours always serialises.
         let value = serde_json::to_vec(&*line).unwrap_or_default();
         self.link.send(&Request::Put(Put { key: event_key(seq), value }), &[]);

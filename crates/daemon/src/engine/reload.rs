@@ -133,6 +133,7 @@ impl Engine {
                 self.log.change(slot, spec);
             }
         }
+        self.serve_figures();
         self.access.set(&self.config.guardian.operators, &self.config.guardian.readers);
         crate::trace::set_level(self.config.guardian.log_level.as_str());
         let drain = self.config.guardian.when_daemon_gone == keepwell_config::WhenDaemonGone::Drain;

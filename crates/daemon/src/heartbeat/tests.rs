@@ -85,6 +85,9 @@ fn shown(message: Message) -> String {
         | Message::Command { .. }
         | Message::Services { .. }
         | Message::Explain { .. }
+        | Message::Figures { .. }
+        | Message::Standing { .. }
+        | Message::Health { .. }
         | Message::Info { .. }
         | Message::ReadyAt { .. }
         | Message::Reload { .. }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Ask {
 pub(super) fn start(memory: Memory, mover: Mover, news: Box<dyn Fn(LogNews) + Send>) -> io::Result<Door> {
     let waiter = Waiter::new()?;
     let waker = waiter.waker();
-    let inbox = Arc::new(Inbox::default());
+    let (inbox, lost) = (Arc::new(Inbox::default()), Arc::new(AtomicU64::new(0)));
     let hub = Hub {
         waiter,
         inbox: Arc::clone(&inbox),
@@ -84,10 +84,10 @@ pub(super) fn start(memory: Memory, mover: Mover, news: Box<dyn Fn(LogNews) + Se
         troubled: BTreeSet::new(),
         grown: BTreeMap::new(),
         memory,
-        tools: Tools::new(mover, news),
+        tools: Tools::new(mover, news, Arc::clone(&lost)),
     };
     let thread = thread::Builder::new().name("log".to_owned()).stack_size(STACK).spawn(|| hub.run())?;
-    Ok(Door::new(inbox, waker, thread))
+    Ok(Door::new(inbox, waker, thread, lost))
 }
 
 struct Hub {
@@ -283,6 +283,7 @@ impl Hub {
         let last = slot.sinks.len() - 1;
         let sink = &mut slot.sinks[usize::from(stream).min(last)];
         sink.write(&bytes, &mut self.tools);
+        self.tools.lose(dropped);
         sink.note_dropped(dropped, "no daemon was there to write it", &mut self.tools);
         slot.shared.wake_followers();
         self.note_trouble(number);

@@ -40,6 +40,7 @@ mod tools;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -197,6 +198,18 @@ impl LogHub {
         let Some(shared) = self.0.slot(slot) else { return };
         let watch = LineWatch::new(run, pattern, shared.written());
         self.0.ask(Ask::Watch { slot, watch: Box::new(watch) });
+    }
+
+    /// Bytes of output that this slot has given since this path began.
+    #[must_use]
+    pub fn taken(&self, slot: u32) -> u64 {
+        self.0.slot(slot).map_or(0, |shared| shared.moved())
+    }
+
+    /// Bytes of output that no file has got since this path began.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
     }
 
     /// Waits for this run's line no longer.

@@ -47,11 +47,12 @@ pub(super) struct Door {
     inbox: Arc<Inbox>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
+    pub(super) lost: Arc<AtomicU64>,
 }
 
 impl Door {
-    pub(super) fn new(inbox: Arc<Inbox>, waker: Waker, thread: JoinHandle<()>) -> Door {
-        Door { slots: Mutex::default(), inbox, waker, thread: Some(thread) }
+    pub(super) fn new(inbox: Arc<Inbox>, waker: Waker, thread: JoinHandle<()>, lost: Arc<AtomicU64>) -> Door {
+        Door { slots: Mutex::default(), inbox, waker, thread: Some(thread), lost }
     }
 
     pub(super) fn ask(&self, ask: Ask) {
@@ -137,6 +138,11 @@ impl SlotShared {
     /// How much has been written into each pipe so far.
     pub(super) fn written(&self) -> [u64; 2] {
         self.sources.each_ref().map(|s| s.as_ref().map_or(0, SourceShared::written))
+    }
+
+    /// How much has been taken out of its pipes so far.
+    pub(super) fn moved(&self) -> u64 {
+        self.sources.iter().flatten().map(SourceShared::moved).sum()
     }
 
     /// `place` is what the follower calls this slot.

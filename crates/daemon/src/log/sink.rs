@@ -314,6 +314,8 @@ impl Sink {
     /// Nothing more will come.
     pub(super) fn finish(&mut self, tools: &mut Tools) {
         if let Some((ring, dropped, why)) = self.give_up(tools) {
+            // What came after the ring was full has been counted.
+            tools.lose(ring.len() as u64);
             let lost = ring.len() as u64 + dropped;
             let text =
                 format!("{lost} bytes of its output were lost: {} ({why})", self.shared.path.display());
@@ -568,7 +570,9 @@ impl Trouble {
         let kept = if self.dropped == 0 { &bytes[..bytes.len().min(room)] } else { &[] };
         self.ring.extend_from_slice(kept);
         tools.rings += kept.len();
-        self.dropped += (bytes.len() - kept.len()) as u64;
+        let dropped = (bytes.len() - kept.len()) as u64;
+        self.dropped += dropped;
+        tools.lose(dropped);
     }
 
     fn again(&mut self, error: &io::Error, now: Mono) {

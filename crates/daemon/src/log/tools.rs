@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use keepwell_core::Mono;
 use keepwell_core::event::Level;
@@ -29,11 +31,17 @@ pub(super) struct Tools {
     /// When records of indexes are due that wait in memory.
     pub(super) index_at: Option<Mono>,
     pub(super) news: Box<dyn Fn(LogNews) + Send>,
+    /// Bytes of output that no file has got.
+    lost: Arc<AtomicU64>,
 }
 
 impl Tools {
-    pub(super) fn new(mover: Mover, news: Box<dyn Fn(LogNews) + Send>) -> Tools {
-        Tools { scratch: None, buffer: Vec::new(), mover, rings: 0, now: Mono(0), index_at: None, news }
+    pub(super) fn new(mover: Mover, news: Box<dyn Fn(LogNews) + Send>, lost: Arc<AtomicU64>) -> Tools {
+        Tools { scratch: None, buffer: Vec::new(), mover, rings: 0, now: Mono(0), index_at: None, news, lost }
+    }
+
+    pub(super) fn lose(&self, bytes: u64) {
+        self.lost.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn tell(&self, slot: u32, level: Level, text: String) {

@@ -138,6 +138,12 @@ impl Store {
         self.queue.stored_seq()
     }
 
+    /// Events that will never be stored, since this store was opened.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.queue.lost()
+    }
+
     /// Reads events in ascending order, with all that were appended before the call. Waits for the disk: not for the
     /// engine's thread or an async one.
     ///

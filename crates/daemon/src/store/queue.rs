@@ -42,6 +42,7 @@ pub(super) struct Queue {
     capacity: usize,
     last: AtomicU64,
     stored: AtomicU64,
+    lost: AtomicU64,
 }
 
 #[derive(Default)]
@@ -63,6 +64,7 @@ impl Queue {
             capacity,
             last: AtomicU64::new(last),
             stored: AtomicU64::new(last),
+            lost: AtomicU64::new(0),
         }
     }
 
@@ -74,6 +76,7 @@ impl Queue {
         }
         if w.work.events.len() >= self.capacity {
             w.work.dropped += 1;
+            self.lose();
             return;
         }
         w.work.events.push(event);
@@ -135,6 +138,15 @@ impl Queue {
 
     pub(super) fn stored_seq(&self) -> u64 {
         self.stored.load(Ordering::Relaxed)
+    }
+
+    /// An event will never be stored.
+    pub(super) fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_stored(&self, seq: u64) {

@@ -241,6 +241,7 @@ impl Writer {
             // Without a file memory is all there is, and the oldest go by design.
             if self.db.is_some() {
                 self.dropped += 1;
+                self.queue.lose();
             }
         }
         // One record an instance and kind is enough: the last one holds.

@@ -17,7 +17,7 @@ mod root;
 pub use cgroup::{Cgroup, TreeWatch, WatchId};
 pub use fresh::Fresh;
 pub use limit::Limits;
-pub use root::{TreeDir, TreeError, TreeRoot, Usage};
+pub use root::{TreeDir, TreeError, TreeRoot, Usage, of_process};
 
 /// The variable of the mark, in every process that keepwell starts.
 pub const MARK: &str = "KEEPWELL_RUN";

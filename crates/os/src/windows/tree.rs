@@ -228,6 +228,14 @@ fn open(pid: u32) -> Option<Handle> {
     unsafe { owned(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid)) }.ok()
 }
 
+/// What one process uses, without those that it has started.
+#[must_use]
+pub fn of_process(pid: u32) -> (Usage, Counts) {
+    let Some(process) = open(pid) else { return Default::default() };
+    let usage = Usage { memory_bytes: memory(&process), cpu_usec: cpu_usec(&process), processes: Some(1) };
+    (usage, Counts { descriptors: handles(&process), threads: threads(&[pid]) })
+}
+
 fn handles(process: &Handle) -> Option<u64> {
     let mut count = 0;
     // SAFETY: `count` is filled by the call.

@@ -506,6 +506,13 @@ fn sum(pids: &[u32], of: fn(u32) -> Option<u64>) -> Option<u64> {
     (!known.is_empty()).then(|| known.iter().sum())
 }
 
+/// What one process uses, without those that it has started.
+#[must_use]
+pub fn of_process(pid: u32) -> (Usage, Counts) {
+    let usage = Usage { memory_bytes: resident_bytes(pid), cpu_usec: cpu_usec(pid), processes: Some(1) };
+    (usage, Counts { descriptors: descriptors(pid), threads: threads(pid) })
+}
+
 /// `None`: it is gone, or another user's that we may not look into.
 fn descriptors(pid: u32) -> Option<u64> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
