@@ -1,15 +1,14 @@
 //! Addresses of readiness checks, taken apart.
 
-use crate::resolve::HttpTarget;
+use crate::config::Method;
+use crate::http::{HttpExpect, HttpTarget};
 
-/// Takes `http://host:port/path` apart (RFC 9110, 4.2.1; RFC 3986, 3.2).
+/// Takes `http://host:port/path` (or `https`) apart (RFC 9110, 4.2.1; RFC 3986, 3.2).
 pub(crate) fn http_target(url: &str) -> Result<HttpTarget, String> {
-    let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => {
-            return Err("https is not checked: use http, or exec with a program such as curl".to_owned());
-        }
-        Some(_) | None => return Err("it does not start with http://".to_owned()),
+    let (https, rest) = match url.split_once("://") {
+        Some(("http", rest)) => (false, rest),
+        Some(("https", rest)) => (true, rest),
+        Some(_) | None => return Err("it does not start with http:// or https://".to_owned()),
     };
     if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("an address holds no blanks".to_owned());
@@ -24,12 +23,17 @@ pub(crate) fn http_target(url: &str) -> Result<HttpTarget, String> {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     Ok(HttpTarget {
         url: url.to_owned(),
+        https,
         host,
-        port: port.unwrap_or(80),
+        port: port.unwrap_or(if https { 443 } else { 80 }),
         path,
         authority: authority.to_owned(),
-        status: Box::default(),
-        body: None,
+        method: Method::Get,
+        headers: Vec::new(),
+        send: None,
+        ca: None,
+        identity: None,
+        expect: HttpExpect::default(),
     })
 }
 

@@ -18,6 +18,7 @@ pub use crate::element::identity::Account;
 pub use crate::element::limits::Bound;
 
 use crate::diagnostic::Diagnostic;
+use crate::http::{HttpExpect, HttpRequest};
 use crate::read::At;
 
 /// Where a configuration is used. Relative paths and `{ from = "NAME" }` are looked up here.
@@ -246,15 +247,8 @@ pub enum Ready {
     None,
     /// A time after the start.
     Delay(Duration),
-    /// A GET answers well.
-    Http {
-        /// `http://host:port/path`.
-        url: Box<str>,
-        /// Ranges of statuses that mean ready, both ends included.
-        status: Box<[(u16, u16)]>,
-        /// Text that the answer must hold.
-        body: Option<Box<str>>,
-    },
+    /// A request is answered well.
+    Http(Box<(HttpRequest, HttpExpect)>),
     /// `host:port` accepts.
     Tcp(Box<str>),
     /// A Unix socket accepts.
@@ -313,20 +307,16 @@ pub struct StopAsk {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StopHow {
     /// A request.
-    Http {
-        /// How it is asked.
-        method: Method,
-        /// `http://host:port/path`.
-        url: Box<str>,
-    },
+    Http(Box<HttpRequest>),
     /// A program.
     Command(Command),
 }
 
 /// Of an HTTP request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Method {
     /// Asks only, by its meaning; some programs stop on it all the same.
+    #[default]
     Get,
     /// Does something.
     Post,
@@ -334,6 +324,8 @@ pub enum Method {
     Put,
     /// Takes something away.
     Delete,
+    /// Asks for the head of the answer alone.
+    Head,
 }
 
 impl Method {
@@ -345,6 +337,7 @@ impl Method {
             Method::Post => "POST",
             Method::Put => "PUT",
             Method::Delete => "DELETE",
+            Method::Head => "HEAD",
         }
     }
 }

@@ -14,13 +14,14 @@ use keepwell_core::spec::{
 use serde::Serialize;
 
 use crate::config::{
-    Command, Config, Env, GuardianConfig, HookCommands, Ready, ServiceConfig, StopAsk, StopHow,
+    Command, Config, Env, GuardianConfig, HookCommands, Method, Ready, ServiceConfig, StopAsk, StopHow,
     WhenDaemonGone,
 };
 use crate::element::duration::Written;
 use crate::element::env::EnvValue;
 use crate::element::signal::signal_name;
 use crate::element::{capability, size};
+use crate::http::{HttpExpect, HttpRequest, JsonValue};
 
 /// What it takes for a change to count.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -61,6 +62,8 @@ enum Value<'a> {
     Plain(&'a dyn Display),
     /// Hashed, never shown.
     Secret(&'a str),
+    /// What is shown, and what is only hashed.
+    Partly(&'a dyn Display, &'a str),
 }
 
 impl Fact<'_> {
@@ -79,6 +82,12 @@ impl Fact<'_> {
                 let _ = write!(into, "{v}");
             }
             Value::Secret(v) => into.text(v),
+            Value::Partly(v, secret) => {
+                let _ = write!(into, "{v}");
+                if !secret.is_empty() {
+                    into.text(secret);
+                }
+            }
         }
         into.byte(0xff);
     }
@@ -156,7 +165,7 @@ fn guardian_known(guardian: &GuardianConfig) -> BTreeMap<String, Known> {
 
 fn keep(all: &mut BTreeMap<String, Known>, fact: &Fact<'_>) {
     let shown = match fact.value {
-        Value::Plain(v) => v.to_string(),
+        Value::Plain(v) | Value::Partly(v, _) => v.to_string(),
         Value::Secret(_) => "(hidden)".to_owned(),
     };
     let mut hash = Fnv::START;
@@ -197,6 +206,11 @@ impl Teller<'_> {
     fn fact(&mut self, class: Class, name: &str, value: &dyn Display) {
         (self.visit)(Fact { table: self.table, name, class, value: Value::Plain(value) });
     }
+    /// `secret` is part of the value, and hidden.
+    fn partly(&mut self, name: &str, value: &dyn Display, secret: &str) {
+        let value = Value::Partly(value, secret);
+        (self.visit)(Fact { table: self.table, name, class: Class::Live, value });
+    }
     fn live(&mut self, name: &str, value: &dyn Display) {
         self.fact(Class::Live, name, value);
     }
@@ -228,7 +242,15 @@ fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<
     t.restart("kind", &kind_word(spec.kind));
     t.live("enabled", &spec.enabled);
     t.live("instances", &spec.instances);
-    t.live("stop", &List(spec.stop.iter().map(|step| Step(step, &config.stop))));
+    let secrets = config.stop.iter().filter_map(|ask| match &ask.how {
+        StopHow::Http(request) => Some(request.secrets()),
+        StopHow::Command(_) => None,
+    });
+    t.partly(
+        "stop",
+        &List(spec.stop.iter().map(|step| Step(step, &config.stop))),
+        &secrets.collect::<String>(),
+    );
     if let Some(timeout) = spec.stop_timeout {
         t.live("stop_timeout", &Written(timeout));
     }
@@ -317,13 +339,7 @@ fn ready(t: &mut Teller<'_>, spec: &ServiceSpec, config: &ServiceConfig) {
     match &config.ready {
         Ready::None => {}
         Ready::Delay(d) => t.live("delay", &Written(*d)),
-        Ready::Http { url, status, body } => {
-            t.live("http", &Quoted(url));
-            t.live("status", &List(status.iter().map(Range)));
-            if let Some(body) = body {
-                t.live("body", &Quoted(body));
-            }
-        }
+        Ready::Http(ask) => http(t, &ask.0, &ask.1),
         Ready::Tcp(address) => t.live("tcp", &Quoted(address)),
         Ready::Unix(path) => t.live("unix", &Quoted(path)),
         Ready::Exec(command) => t.live("exec", command),
@@ -354,8 +370,54 @@ fn ready(t: &mut Teller<'_>, spec: &ServiceSpec, config: &ServiceConfig) {
     for purpose in [Purpose::Startup, Purpose::Live] {
         let of = || spec.probes.iter().zip(&config.probes).filter(|(p, _)| p.purpose == purpose);
         if of().next().is_some() {
-            t.live(purpose.name(), &List(of().map(|(probe, how)| ProbeText(probe, how))));
+            let secrets = of().filter_map(|(_, how)| match how {
+                Ready::Http(ask) => Some(ask.0.secrets()),
+                _ => None,
+            });
+            let shown = List(of().map(|(probe, how)| ProbeText(probe, how)));
+            t.partly(purpose.name(), &shown, &secrets.collect::<String>());
         }
+    }
+}
+
+fn http(t: &mut Teller<'_>, request: &HttpRequest, expect: &HttpExpect) {
+    t.live("http", &Quoted(&request.url));
+    if request.method != Method::Get {
+        t.live("method", &Quoted(request.method.as_str()));
+    }
+    if !request.headers.is_empty() {
+        t.partly("headers", &List(request.headers.iter().map(|(name, _)| name)), &request.secrets());
+    }
+    if request.send.is_some() {
+        t.partly("send", &"(hidden)", &request.secrets());
+    }
+    t.live("status", &List(expect.status.iter().map(Range)));
+    if let Some(body) = &expect.body {
+        t.live("body", &Quoted(body));
+    }
+    if let Some(pattern) = &expect.pattern {
+        t.live("body_matches", &Quoted(pattern));
+    }
+    if !expect.json.is_empty() {
+        t.live("json", &Json(&expect.json));
+    }
+    if let Some(ca) = &request.ca {
+        t.live("ca", &Quoted(ca));
+    }
+    if let Some((certificate, key)) = &request.identity {
+        t.live("certificate", &Quoted(certificate));
+        t.live("key", &Quoted(key));
+    }
+}
+
+struct Json<'a>(&'a [(Box<str>, JsonValue)]);
+
+impl Display for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (pointer, value)) in self.0.iter().enumerate() {
+            write!(f, "{}{pointer:?} = {value}", if n == 0 { "{ " } else { ", " })?;
+        }
+        f.write_str(" }")
     }
 }
 
@@ -365,10 +427,17 @@ struct ProbeText<'a>(&'a Probe, &'a Ready);
 impl Display for ProbeText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
-            Ready::Http { url, status, body } => {
-                write!(f, "{{ http = {}, status = {}", Quoted(url), List(status.iter().map(Range)))?;
-                if let Some(body) = body {
+            Ready::Http(ask) => {
+                let (request, expect) = &**ask;
+                write!(f, "{{ {request}, status = {}", List(expect.status.iter().map(Range)))?;
+                if let Some(body) = &expect.body {
                     write!(f, ", body = {}", Quoted(body))?;
+                }
+                if let Some(pattern) = &expect.pattern {
+                    write!(f, ", body_matches = {}", Quoted(pattern))?;
+                }
+                if !expect.json.is_empty() {
+                    write!(f, ", json = {}", Json(&expect.json))?;
                 }
             }
             Ready::Tcp(address) => write!(f, "{{ tcp = {}", Quoted(address))?,
@@ -527,9 +596,7 @@ impl Display for Step<'_> {
 impl Display for StopHow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StopHow::Http { method, url } => {
-                write!(f, "http = {}, method = \"{}\"", Quoted(url), method.as_str())
-            }
+            StopHow::Http(request) => request.fmt(f),
             StopHow::Command(command) => write!(f, "command = {command}"),
         }
     }
@@ -540,6 +607,9 @@ pub(crate) fn number(how: &StopHow) -> u64 {
     let mut hash = Fnv::START;
     // It takes every text.
     let _ = write!(hash, "{how}");
+    if let StopHow::Http(request) = how {
+        hash.text(&request.secrets());
+    }
     hash.0
 }
 

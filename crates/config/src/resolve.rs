@@ -10,10 +10,11 @@ use keepwell_core::spec::System;
 
 use crate::address::{host_port, http_target};
 use crate::config::{
-    Account, Command, Context, Env, EnvValue, Limits, Method, Ready, Rotate, ServiceConfig, StopAsk, StopHow,
+    Account, Command, Context, Env, EnvValue, Limits, Ready, Rotate, ServiceConfig, StopAsk, StopHow,
 };
 use crate::diagnostic::Diagnostic;
 use crate::element::env::reserved;
+use crate::http::{HttpRequest, HttpTarget, Secret};
 use crate::template::{Rule, Unknown, expand, names};
 
 /// What one instance is started with.
@@ -81,8 +82,8 @@ pub enum ResolvedReady {
     None,
     /// A time after the start.
     Delay(Duration),
-    /// A GET answers well.
-    Http(HttpTarget),
+    /// A request is answered well.
+    Http(Box<HttpTarget>),
     /// `host:port` accepts.
     Tcp {
         /// Name or address, without brackets.
@@ -131,25 +132,6 @@ impl ResolvedReady {
     }
 }
 
-/// What to ask, and which answer means ready.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HttpTarget {
-    /// As written.
-    pub url: String,
-    /// Name or address, without brackets.
-    pub host: String,
-    /// 80 if the address has none.
-    pub port: u16,
-    /// With its query; at least `/`.
-    pub path: String,
-    /// For the `Host` header.
-    pub authority: String,
-    /// Ranges of statuses that mean ready, both ends included.
-    pub status: Box<[(u16, u16)]>,
-    /// Text that the answer must hold.
-    pub body: Option<Box<str>>,
-}
-
 /// Arguments of the programs around a service's life.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ResolvedHooks {
@@ -175,7 +157,7 @@ pub struct ResolvedHooks {
 #[derive(Clone, PartialEq, Eq)]
 pub enum ResolvedStop {
     /// A request.
-    Http(Method, HttpTarget),
+    Http(Box<HttpTarget>),
     /// A program and its arguments.
     Command(Vec<String>),
 }
@@ -389,15 +371,9 @@ impl ServiceConfig {
         all.collect()
     }
 
-    pub(crate) fn resolved_stop(&self, ask: &StopAsk, filler: &Filler<'_>) -> Result<ResolvedStop, String> {
+    fn resolved_stop(&self, ask: &StopAsk, filler: &Filler<'_>) -> Result<ResolvedStop, String> {
         match &ask.how {
-            StopHow::Http { method, url } => {
-                if url.starts_with("https://") {
-                    return Err("https is not spoken: use http, or a command such as curl".to_owned());
-                }
-                let url = filler.fill(url, Rule::Plain).map_err(|t| t.words())?;
-                Ok(ResolvedStop::Http(*method, http_target(&url)?))
-            }
+            StopHow::Http(request) => filled_request(request, filler).map(Box::new).map(ResolvedStop::Http),
             StopHow::Command(command) => {
                 self.argv(command, filler).map(ResolvedStop::Command).map_err(|t| t.words())
             }
@@ -484,10 +460,9 @@ impl ServiceConfig {
         Ok(match check {
             Ready::None => ResolvedReady::None,
             Ready::Delay(d) => ResolvedReady::Delay(*d),
-            Ready::Http { url, status, body } => {
-                let mut target = http_target(&fill(url)?)?;
-                (target.status, target.body) = (status.clone(), body.clone());
-                ResolvedReady::Http(target)
+            Ready::Http(ask) => {
+                let target = filled_request(&ask.0, filler)?;
+                ResolvedReady::Http(Box::new(HttpTarget { expect: ask.1.clone(), ..target }))
             }
             Ready::Tcp(address) => {
                 let (host, port) = host_port(&fill(address)?)?;
@@ -503,6 +478,22 @@ impl ServiceConfig {
             Ready::Notify => ResolvedReady::Notify,
         })
     }
+}
+
+fn filled_request(request: &HttpRequest, filler: &Filler<'_>) -> Result<HttpTarget, String> {
+    let fill = |text: &str| filler.fill(text, Rule::Plain).map(Cow::into_owned).map_err(|t| t.words());
+    let secret = |text: &Secret| fill(text.expose()).map(Secret::new);
+    let path = |text: &str| fill(text).map(|p| filler.cx.base.join(p));
+    let headers = request.headers.iter().map(|(name, value)| Ok((name.to_string(), secret(value)?)));
+    let identity = request.identity.as_ref();
+    Ok(HttpTarget {
+        method: request.method,
+        headers: headers.collect::<Result<_, String>>()?,
+        send: request.send.as_ref().map(secret).transpose()?,
+        ca: request.ca.as_deref().map(path).transpose()?,
+        identity: identity.map(|(cert, key)| Ok::<_, String>((path(cert)?, path(key)?))).transpose()?,
+        ..http_target(&fill(&request.url)?)?
+    })
 }
 
 /// What every program may need of keepwell's own environment.

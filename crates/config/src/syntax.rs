@@ -168,11 +168,11 @@ fn last_before(table: &DeTable<'_>, name: &str, end: usize, found: &mut Option<R
     }
 }
 
-/// Marks what stands in tables named `env`, so that a message about another part of the line does not show it.
+/// Marks what stands in tables named `env` or `headers`, so that a message about another part of the line does not show it.
 fn find_secrets(r: &mut Reader<'_>, table: &DeTable<'_>) {
     for (name, node) in table.iter() {
         let DeValue::Table(inner) = node.get_ref() else { continue };
-        if name.get_ref() == "env" {
+        if matches!(name.get_ref().as_ref(), "env" | "headers") {
             for value in inner.values() {
                 let at = r.at(value.span());
                 r.secret(at);

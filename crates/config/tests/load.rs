@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use keepwell_config::{
-    Account, Bound, Command, Config, Context, CpuShare, LogLevel, Ready, ResolvedReady, Severity, Source,
-    WhenDaemonGone, load,
+    Account, Bound, Command, Config, Context, CpuShare, HttpExpect, HttpRequest, LogLevel, Method, Ready,
+    ResolvedReady, Severity, Source, WhenDaemonGone, load,
 };
 use keepwell_core::ServiceSpec;
 use keepwell_core::spec::{
@@ -163,6 +163,7 @@ fn every_key_arrives() {
                     failure_threshold: 5,
                     ..plain_probe()
                 },
+                Probe { name: "https localhost:${PORT}/deep".into(), ..plain_probe() },
                 Probe { name: "exec ./is-well".into(), ..plain_probe() },
                 Probe { name: "file run/beat".into(), ..plain_probe() },
             ],
@@ -208,10 +209,10 @@ fn what_an_instance_is_started_with() {
     let ResolvedReady::Http(http) = &web.ready else { panic!("{:?}", web.ready) };
     assert_eq!((http.host.as_str(), http.port, http.path.as_str()), ("127.0.0.1", 8080, "/health?of=web"));
     assert_eq!(
-        (http.authority.as_str(), &*http.status),
+        (http.authority.as_str(), &*http.expect.status),
         ("127.0.0.1:8080", [(200, 204), (301, 301)].as_slice())
     );
-    assert_eq!(http.body.as_deref(), Some("ok"));
+    assert_eq!(http.expect.body.as_deref(), Some("ok"));
     let path = format!("/opt/web/bin:{}", path());
     let expected = [
         ("BASE", "http://127.0.0.1:8080"),
@@ -264,7 +265,16 @@ fn short_forms_of_readiness() {
     assert_eq!(ready("{ log = '^up \\d$' }"), (told, Ready::Log { pattern: "^up \\d$".into() }, None));
     let exec = Command::Words(["a", "b c"].map(Into::into).into());
     assert_eq!(ready("{ exec = \"a 'b c'\" }"), (probe.clone(), Ready::Exec(exec), None));
-    let http = Ready::Http { url: "http://a/".into(), status: [(200, 399)].into(), body: None };
+    let request = HttpRequest {
+        method: Method::Get,
+        url: "http://a/".into(),
+        headers: Box::default(),
+        send: None,
+        ca: None,
+        identity: None,
+    };
+    let expect = HttpExpect { status: [(200, 399)].into(), ..HttpExpect::default() };
+    let http = Ready::Http(Box::new((request, expect)));
     assert_eq!(ready("\"http://a/\""), (probe, http, None));
 }
 

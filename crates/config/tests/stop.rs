@@ -1,6 +1,6 @@
 //! Steps of the stop ladder that are no signals.
 
-use keepwell_config::{Config, Context, Method, ResolvedStop, Source, diff, load};
+use keepwell_config::{Config, Context, Method, ResolvedStop, Secret, Source, diff, load};
 use keepwell_core::spec::StopAction;
 
 fn read(stop: &str) -> Config {
@@ -29,13 +29,38 @@ fn words(config: &Config) -> Vec<String> {
 fn a_request_is_posted_unless_another_method_is_written_and_its_names_are_filled_in() {
     let config = read("[{ http = 'http://127.0.0.1:${PORT}/stop?token=${TOKEN}#x', wait = '3s' }]");
     let all = resolved(&config);
-    let [ResolvedStop::Http(Method::Post, target)] = all.as_slice() else {
+    let [ResolvedStop::Http(target)] = all.as_slice() else {
         panic!("one request");
     };
+    assert_eq!(target.method, Method::Post);
     assert_eq!((target.port, target.path.as_str()), (8010, "/stop?token=s3cret"));
     assert_eq!(words(&config), ["HTTP POST http://127.0.0.1:${PORT}/stop"], "nothing secret is told");
     let config = read("{ http = 'http://localhost/stop', method = 'PUT' }");
-    assert!(matches!(resolved(&config).as_slice(), [ResolvedStop::Http(Method::Put, _)]));
+    let all = resolved(&config);
+    let [ResolvedStop::Http(target)] = all.as_slice() else { panic!("one request") };
+    assert_eq!(target.method, Method::Put);
+}
+
+#[test]
+fn a_request_carries_headers_and_a_body_that_nobody_sees_and_may_go_over_tls() {
+    let text = |secret: &str| {
+        format!(
+            "[{{ http = 'https://localhost/stop', method = 'PUT', headers = {{ Authorization = 'Bearer ${{TOKEN}}' }}, \
+             send = '{secret}', ca = 'ca.pem', certificate = 'own.pem', key = 'own.key' }}]"
+        )
+    };
+    let config = read(&text("be so kind"));
+    let all = resolved(&config);
+    let [ResolvedStop::Http(target)] = all.as_slice() else { panic!("one request") };
+    assert!(target.https && target.port == 443);
+    assert_eq!(target.headers, [("Authorization".to_owned(), Secret::new("Bearer s3cret"))]);
+    assert_eq!(target.send.as_ref().map(Secret::expose), Some("be so kind"));
+    assert_eq!(target.ca.as_deref(), Some(std::path::Path::new("ca.pem")));
+    let shown = format!("{config:?} {target:?}");
+    assert!(!shown.contains("s3cret") && !shown.contains("be so"), "{shown}");
+    let changes = keepwell_config::diff(&config, &read(&text("go")));
+    let [change] = changes.as_slice() else { panic!("{changes:?}") };
+    assert!(change.key == "stop" && !change.new.contains("go\""), "{change:?}");
 }
 
 #[test]

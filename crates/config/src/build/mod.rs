@@ -2,6 +2,7 @@
 //! within one service; what must fit together across services is in `check`.
 
 mod guards;
+mod http;
 mod live;
 mod no_effect;
 mod policy;

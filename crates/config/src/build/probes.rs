@@ -106,12 +106,9 @@ impl Building<'_, '_> {
 
     /// Keys that say nothing beside this check.
     fn extras(&mut self, raw: &RawProbe, check: &str, table: &str) {
-        let all = [
-            ("status", raw.status.as_ref().map(|l| l.at), "http"),
-            ("body", raw.body.as_ref().map(|l| l.at), "http"),
-            ("within", raw.within.as_ref().map(|l| l.at), "file"),
-        ];
-        for (key, at, with) in all {
+        let http = super::http::keys(&raw.asked()).map(|(key, at)| (key, at, "http"));
+        let all = [("within", raw.within.as_ref().map(|l| l.at), "file")];
+        for (key, at, with) in http.into_iter().chain(all) {
             if let Some(at) = at.filter(|_| check != with) {
                 let d =
                     Draft::error("no-effect", at, format!("`{key}` in {table} has no effect with `{check}`"));
@@ -150,7 +147,7 @@ impl Building<'_, '_> {
             if let Err(why) = config.resolved_check(how, &filler, self.cx) {
                 let message = format!("`{key}` in services.{} is no address that can be checked", self.name);
                 let help = match how {
-                    Ready::Http { .. } => "http = \"http://127.0.0.1:8080/health\"",
+                    Ready::Http(_) => "http = \"http://127.0.0.1:8080/health\"",
                     _ => "tcp = \"127.0.0.1:5432\"",
                 };
                 self.tell(Draft::error("bad-value", *at, message).label(why).help(help));
@@ -166,9 +163,9 @@ fn number<const MAX: i64>(raw: Option<&Located<Int<1, MAX>>>, default: u32) -> u
 /// How people know a check. What stands behind a `?` may be a secret.
 fn name(how: &Ready) -> String {
     match how {
-        Ready::Http { url, .. } => {
-            let address = url.strip_prefix("http://").unwrap_or(url);
-            format!("http {}", address.split(['?', '#']).next().unwrap_or_default())
+        Ready::Http(ask) => {
+            let (scheme, address) = ask.0.url.split_once("://").unwrap_or(("http", &ask.0.url));
+            format!("{scheme} {}", address.split(['?', '#']).next().unwrap_or_default())
         }
         Ready::Tcp(address) => format!("tcp {address}"),
         Ready::Unix(path) => format!("unix {path}"),

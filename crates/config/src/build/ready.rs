@@ -5,7 +5,7 @@ use std::time::Duration;
 use keepwell_core::spec::{Kind, Readiness};
 
 use super::Building;
-use crate::config::Ready;
+use crate::config::{Method, Ready};
 use crate::element::duration::Span;
 use crate::element::ready::{RawReady, ReadyTable};
 use crate::element::service::RawService;
@@ -42,7 +42,8 @@ pub(super) fn one_check(r: &mut Reader<'_>, raw: &RawReady, table: &str) {
 /// Which of the other keys go with a check.
 fn goes_with(check: &str, key: &str) -> bool {
     match key {
-        "status" | "body" => check == "http",
+        "method" | "headers" | "send" | "status" | "body" | "body_matches" | "json" | "ca"
+        | "certificate" | "key" => check == "http",
         "watchdog" => check == "notify",
         "period" => matches!(check, "http" | "tcp" | "unix" | "exec" | "file"),
         "success_threshold" | "failure_threshold" => matches!(check, "http" | "tcp" | "unix" | "exec"),
@@ -52,15 +53,13 @@ fn goes_with(check: &str, key: &str) -> bool {
 
 fn extras(t: &ReadyTable) -> impl Iterator<Item = (&'static str, At)> {
     let all = [
-        ("status", t.status.as_ref().map(|l| l.at)),
-        ("body", t.body.as_ref().map(|l| l.at)),
         ("period", t.period.as_ref().map(|l| l.at)),
         ("timeout", t.timeout.as_ref().map(|l| l.at)),
         ("watchdog", t.watchdog.as_ref().map(|l| l.at)),
         ("success_threshold", t.success_threshold.as_ref().map(|l| l.at)),
         ("failure_threshold", t.failure_threshold.as_ref().map(|l| l.at)),
     ];
-    all.into_iter().filter_map(|(name, at)| at.map(|at| (name, at)))
+    super::http::keys(t).into_iter().chain(all).filter_map(|(name, at)| at.map(|at| (name, at)))
 }
 
 impl Building<'_, '_> {
@@ -115,7 +114,7 @@ impl Building<'_, '_> {
         let spec = match &how {
             Ready::None => Readiness::None,
             Ready::Delay(d) => Readiness::Delay(*d),
-            Ready::Http { .. } | Ready::Tcp(_) | Ready::Unix(_) | Ready::Exec(_) | Ready::File(_) => {
+            Ready::Http(_) | Ready::Tcp(_) | Ready::Unix(_) | Ready::Exec(_) | Ready::File(_) => {
                 Readiness::Probe { period, timeout }
             }
             Ready::Log { .. } | Ready::Notify => Readiness::Signalled { timeout },
@@ -128,12 +127,10 @@ impl Building<'_, '_> {
     /// What is asked. `purpose`: the key that it stands under.
     pub(super) fn check(&mut self, t: &ReadyTable, purpose: &str) -> Ready {
         if let Some(url) = &t.http {
-            let status = t.status.as_ref().map_or_else(|| [(200, 399)].into(), |s| s.value.0.clone());
-            return Ready::Http {
-                url: url.value.0.clone(),
-                status,
-                body: t.body.as_ref().map(|b| b.value.0.clone()),
-            };
+            let method = if t.send.is_some() { Method::Post } else { Method::Get };
+            let table = format!("services.{}.{purpose}", self.name);
+            let request = self.http_request(t, &url.value.0, method, &table);
+            return Ready::Http(Box::new((request, super::http::http_expect(t))));
         }
         if let Some(address) = &t.tcp {
             return Ready::Tcp(address.value.0.clone());

@@ -5,12 +5,14 @@ use std::time::Duration;
 use keepwell_core::spec::{Asking, CLOSE, StopAction, StopStep, System, To};
 
 use super::Building;
+use crate::address::http_target;
 use crate::config::{Command, Method, ServiceConfig, StopAsk, StopHow};
 use crate::element::signal::{Signal, signal_name};
 use crate::element::stop::{RawStep, RawStop};
 use crate::keys;
 use crate::read::{Draft, Located};
 use crate::resolve::Filler;
+use crate::template::Rule;
 
 /// A step without a `wait`.
 const WAIT: Duration = Duration::from_secs(10);
@@ -32,8 +34,9 @@ impl Building<'_, '_> {
         let wait = raw.wait.as_ref().map_or(WAIT, |w| w.value.0);
         let action = match (&raw.http, &raw.command) {
             (Some(url), _) => {
-                let method = raw.method.as_ref().map_or(Method::Post, |m| m.value.0);
-                ask(asks, StopHow::Http { method, url: url.value.0.clone() }, StopAction::Http)
+                let table = format!("a step in services.{}.stop", self.name);
+                let request = self.http_request(&raw.asked(), &url.value.0, Method::Post, &table);
+                ask(asks, StopHow::Http(Box::new(request)), StopAction::Http)
             }
             (None, Some(command)) => {
                 let key = format!("`command` of a step in services.{}.stop", self.name);
@@ -64,9 +67,10 @@ impl Building<'_, '_> {
             return;
         }
         let action = actions.first().map_or("signal", |(name, _)| *name);
-        let method = raw.method.as_ref().map(|l| ("method", l.at)).filter(|_| action != "http");
+        let http = super::http::keys(&raw.asked());
+        let http = http.into_iter().filter_map(|(key, at)| Some((key, at?))).filter(|_| action != "http");
         let to = raw.to.as_ref().map(|l| ("to", l.at)).filter(|_| action != "signal");
-        for (key, at) in method.into_iter().chain(to).filter(|_| raw.bad.is_empty()) {
+        for (key, at) in http.chain(to).filter(|_| raw.bad.is_empty()) {
             let message =
                 format!("`{key}` of a step in services.{}.stop has no effect with `{action}`", self.name);
             self.tell(Draft::error("no-effect", at, message).label("take it away"));
@@ -102,8 +106,9 @@ impl Building<'_, '_> {
             if !self.text(&filler, url, &key) {
                 continue;
             }
-            let how = StopHow::Http { method: Method::Post, url: url.value.0.clone() };
-            if let Err(why) = config.resolved_stop(&StopAsk { id: 0, how }, &filler) {
+            if let Err(why) =
+                filler.fill(&url.value.0, Rule::Plain).map_err(|t| t.words()).and_then(|u| http_target(&u))
+            {
                 let d = Draft::error("bad-value", url.at, format!("{key} is no address that can be asked"));
                 self.tell(d.label(why).help("http = \"http://127.0.0.1:8080/shutdown\""));
             }
@@ -120,9 +125,9 @@ fn ask(asks: &mut Vec<StopAsk>, how: StopHow, action: fn(Asking) -> StopAction) 
 /// For people. Arguments and queries may hold what is secret.
 fn words(how: &StopHow) -> String {
     match how {
-        StopHow::Http { method, url } => {
-            let end = url.find(['?', '#']).unwrap_or(url.len());
-            format!("HTTP {} {}", method.as_str(), &url[..end])
+        StopHow::Http(request) => {
+            let end = request.url.find(['?', '#']).unwrap_or(request.url.len());
+            format!("HTTP {} {}", request.method.as_str(), &request.url[..end])
         }
         StopHow::Command(Command::Words(words)) => {
             format!("command {}", words.first().map_or("", |w| w))

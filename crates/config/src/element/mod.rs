@@ -23,6 +23,7 @@ pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod probe;
 pub(crate) mod ready;
+pub(crate) mod request;
 pub(crate) mod restart;
 pub(crate) mod scalar;
 pub(crate) mod service;

@@ -8,22 +8,40 @@ use toml::de::DeValue;
 use super::command::CommandText;
 use super::duration::Span;
 use super::live::LiveTable;
-use super::ready::{ReadyTable, Statuses, short};
+use super::ready::{Pattern, ReadyTable, Statuses, short};
+use super::request::{RawHeaders, RawJson, SecretText};
 use super::scalar::{Filled, Int, Text, list};
+use super::stop::MethodWord;
 use crate::read::{Element, Key, Located, Node, Reader, Table, no_hint, schema_of, table};
 
 /// More failures than these in a row are not waited for by anybody.
 pub(crate) const MAX_THRESHOLD: i64 = 10_000;
 
 table! {
-    /// A check that goes on, with exactly one of `http`, `tcp`, `unix`, `exec`, `file`. Short: an address that starts with `http://`, `tcp://` or `unix:`.
+    /// A check that goes on, with exactly one of `http`, `tcp`, `unix`, `exec`, `file`. Short: an address that starts with `http://`, `https://`, `tcp://` or `unix:`.
     RawProbe {
-        /// Passes when a GET of this address answers with a status of `status`.
+        /// Passes when this `http://` or `https://` address answers with a status of `status`.
         http: Filled = "–", live;
+        /// With `http`: the method.
+        method: MethodWord = "`\"GET\"`; with `send` `\"POST\"`", live;
+        /// With `http`: headers that are sent along; never shown.
+        headers: RawHeaders = "none", live;
+        /// With `http`: the body of the request; never shown.
+        send: SecretText = "none", live;
         /// With `http`: which statuses pass: a number, a range, or a list of them.
         status: Statuses = "`\"200-399\"`", live;
         /// With `http`: text that the answer must hold.
         body: Text = "any", live;
+        /// With `http`: a regular expression that must match somewhere in the answer.
+        body_matches: Pattern = "any", live;
+        /// With `http`: what the answer, as JSON, must hold: JSON pointers and values.
+        json: RawJson = "any", live;
+        /// With `https://`: file of the authorities that are trusted, PEM.
+        ca: Filled = "those of the system", live;
+        /// With `https://`: file of the certificate that keepwell shows, PEM.
+        certificate: Filled = "none", live;
+        /// With `certificate`: file of its private key, PEM.
+        key: Filled = "none", live;
         /// Passes when something listens at this `host:port`.
         tcp: Filled = "–", live;
         /// Passes when something listens at this Unix socket.
@@ -54,6 +72,14 @@ impl RawProbe {
             http: self.http.clone(),
             status: self.status.clone(),
             body: self.body.clone(),
+            method: self.method.clone(),
+            headers: self.headers.clone(),
+            send: self.send.clone(),
+            body_matches: self.body_matches.clone(),
+            json: self.json.clone(),
+            ca: self.ca.clone(),
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
             tcp: self.tcp.clone(),
             unix: self.unix.clone(),
             exec: self.exec.clone(),
@@ -91,7 +117,7 @@ impl Element for RawProbe {
     }
 }
 schema_of!(RawProbe, |generator| schemars::json_schema!({ "anyOf": [
-    { "type": "string", "pattern": "^(http://|tcp://|unix:)" }, Self::table_schema(generator)
+    { "type": "string", "pattern": "^(https?://|tcp://|unix:)" }, Self::table_schema(generator)
 ] }));
 
 /// Checks and a heartbeat: one of them or a list.

@@ -7,18 +7,36 @@ use toml::de::DeValue;
 use super::command::CommandText;
 use super::duration::Span;
 use super::probe::MAX_THRESHOLD;
+use super::request::{RawHeaders, RawJson, SecretText};
 use super::scalar::{Filled, Int, Text};
+use super::stop::MethodWord;
 use crate::read::{Element, Key, Located, Node, Reader, Table, no_hint, schema_of, table};
 
 table! {
-    /// A check and its times; exactly one check. Short: `"notify"`, `"none"`, or an address that starts with `http://`, `tcp://` or `unix:`.
+    /// A check and its times; exactly one check. Short: `"notify"`, `"none"`, or an address that starts with `http://`, `https://`, `tcp://` or `unix:`.
     ReadyTable {
-        /// Ready when a GET of this address answers with a status of `status`.
+        /// Ready when this `http://` or `https://` address answers with a status of `status`.
         http: Filled = "–", live;
+        /// With `http`: the method.
+        method: MethodWord = "`\"GET\"`; with `send` `\"POST\"`", live;
+        /// With `http`: headers that are sent along; never shown.
+        headers: RawHeaders = "none", live;
+        /// With `http`: the body of the request; never shown.
+        send: SecretText = "none", live;
         /// With `http`: which statuses mean ready: a number, a range, or a list of them.
         status: Statuses = "`\"200-399\"`", live;
         /// With `http`: text that the answer must hold.
         body: Text = "any", live;
+        /// With `http`: a regular expression that must match somewhere in the answer.
+        body_matches: Pattern = "any", live;
+        /// With `http`: what the answer, as JSON, must hold: JSON pointers and values.
+        json: RawJson = "any", live;
+        /// With `https://`: file of the authorities that are trusted, PEM.
+        ca: Filled = "those of the system", live;
+        /// With `https://`: file of the certificate that keepwell shows, PEM.
+        certificate: Filled = "none", live;
+        /// With `certificate`: file of its private key, PEM.
+        key: Filled = "none", live;
         /// Ready when something listens at this `host:port`.
         tcp: Filled = "–", live;
         /// Ready when something listens at this Unix socket.
@@ -91,12 +109,9 @@ impl Element for RawReady {
         let at = r.at(node.span());
         match node.get_ref() {
             DeValue::String(s) => short(s, at).or_else(|| {
-                let label = match s.split_once("://") {
-                    Some(("https", _)) => {
-                        "https is not checked: use http, or exec with a program such as curl"
-                    }
-                    _ if super::duration::parse(s).is_ok() => "write { delay = \"…\" }",
-                    _ => "no check is written like this",
+                let label = match super::duration::parse(s) {
+                    Ok(_) => "write { delay = \"…\" }",
+                    Err(_) => "no check is written like this",
                 };
                 r.bad(at, key, label)
             }),
@@ -119,7 +134,7 @@ impl Element for RawReady {
 }
 schema_of!(RawReady, |_generator| schemars::json_schema!({ "anyOf": [
     { "enum": ["none", "notify"] },
-    { "type": "string", "pattern": "^(http://|tcp://|unix:)" },
+    { "type": "string", "pattern": "^(https?://|tcp://|unix:)" },
     ReadyTable::table_schema(_generator)
 ] }));
 
@@ -129,7 +144,7 @@ pub(crate) fn short(text: &str, at: crate::read::At) -> Option<RawReady> {
     match text {
         "none" => ready.none = true,
         "notify" => ready.table.notify = Some(Located { value: true, at }),
-        _ if text.starts_with("http://") => ready.table.http = filled(text),
+        _ if text.starts_with("http://") || text.starts_with("https://") => ready.table.http = filled(text),
         _ => match (text.strip_prefix("tcp://"), text.strip_prefix("unix:")) {
             (Some(address), _) if !address.is_empty() => ready.table.tcp = filled(address),
             (_, Some(path)) if !path.is_empty() => ready.table.unix = filled(path),
@@ -148,7 +163,7 @@ impl Element for Statuses {
         "a status, a range, or a list of them".into()
     }
     fn syntax() -> Cow<'static, str> {
-        "200, \"200-299\" or [200, 204, \"300-399\"]; from 100 to 599".into()
+        "200, \"200-299\", \"200-299,401\" or [200, 204, \"300-399\"]; from 100 to 599".into()
     }
     fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
         match node.get_ref() {
@@ -157,28 +172,31 @@ impl Element for Statuses {
             }
             DeValue::Array(items) => {
                 let all: Vec<_> = items.iter().map(|i| one_status(r, i, key)).collect();
-                all.into_iter().collect::<Option<Vec<_>>>().map(|v| Self(v.into()))
+                all.into_iter().collect::<Option<Vec<_>>>().map(|v| Self(v.concat().into()))
             }
-            _ => one_status(r, node, key).map(|s| Self([s].into())),
+            _ => one_status(r, node, key).map(|s| Self(s.into())),
         }
     }
 }
 schema_of!(Statuses, |_generator| {
     let number = schemars::json_schema!({ "type": "integer", "minimum": 100, "maximum": 599 });
-    let range = schemars::json_schema!({ "type": "string", "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$" });
+    let range = schemars::json_schema!({ "type": "string", "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?( *, *[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$" });
     schemars::json_schema!({ "anyOf": [
         number, range, { "type": "array", "minItems": 1, "items": { "anyOf": [number, range] } }
     ] })
 });
 
-fn one_status(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<(u16, u16)> {
+fn one_status(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Vec<(u16, u16)>> {
     let number = |s: &str| s.trim().parse::<u16>().ok().filter(|n| (100..600).contains(n));
     let range = match node.get_ref() {
-        DeValue::Integer(n) => number(n.as_str()).map(|n| (n, n)),
-        DeValue::String(s) => match s.split_once('-') {
-            Some((low, high)) => number(low).zip(number(high)).filter(|(low, high)| low <= high),
-            None => number(s).map(|n| (n, n)),
-        },
+        DeValue::Integer(n) => number(n.as_str()).map(|n| vec![(n, n)]),
+        DeValue::String(s) => s
+            .split(',')
+            .map(|part| match part.split_once('-') {
+                Some((low, high)) => number(low).zip(number(high)).filter(|(low, high)| low <= high),
+                None => number(part).map(|n| (n, n)),
+            })
+            .collect(),
         _ => {
             let _: Option<Statuses> = r.wrong_type(node, key);
             return None;

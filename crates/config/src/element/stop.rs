@@ -7,6 +7,8 @@ use toml::de::DeValue;
 
 use super::command::CommandText;
 use super::duration::Span;
+use super::ready::ReadyTable;
+use super::request::{RawHeaders, SecretText};
 use super::scalar::{Filled, choice, list};
 use super::signal::Signal;
 use crate::config::Method;
@@ -23,6 +25,7 @@ choice! { MethodWord = Method {
     "POST" => Method::Post,
     "PUT" => Method::Put,
     "DELETE" => Method::Delete,
+    "HEAD" => Method::Head,
 } }
 
 table! {
@@ -34,6 +37,16 @@ table! {
         http: Filled = "–", live;
         /// With `http`: the method of the request.
         method: MethodWord = "`\"POST\"`", live;
+        /// With `http`: headers that are sent along; never shown.
+        headers: RawHeaders = "none", live;
+        /// With `http`: the body of the request; never shown.
+        send: SecretText = "none", live;
+        /// With `https://`: file of the authorities that are trusted, PEM.
+        ca: Filled = "those of the system", live;
+        /// With `https://`: file of the certificate that keepwell shows, PEM.
+        certificate: Filled = "none", live;
+        /// With `certificate`: file of its private key, PEM.
+        key: Filled = "none", live;
         /// Instead of a signal: a program, a list or a string that is split as a shell would. It runs as a hook does, and has failed unless it exits with 0.
         command: CommandText = "–", live;
         /// How long to wait for all processes of the service to be gone before the next step.
@@ -52,6 +65,21 @@ pub(crate) struct RawStop(pub(crate) Vec<RawStep>);
 const MAX_STEPS: usize = 64;
 
 impl RawStep {
+    /// What is asked, as a check says it.
+    pub(crate) fn asked(&self) -> ReadyTable {
+        ReadyTable {
+            http: self.http.clone(),
+            method: self.method.clone(),
+            headers: self.headers.clone(),
+            send: self.send.clone(),
+            ca: self.ca.clone(),
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            bad: self.bad.clone(),
+            ..ReadyTable::default()
+        }
+    }
+
     /// What is to be done, by its keys.
     pub(crate) fn actions(&self) -> Vec<(&'static str, At)> {
         let all = [

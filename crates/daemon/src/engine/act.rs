@@ -1,7 +1,5 @@
 //! Carries out the core's effects. Nothing here waits: what takes time comes back as a report or a message.
 
-use std::sync::Arc;
-
 use keepwell_anchor::protocol::{Exited, Freeze, Request, Signal, Spawn, SpawnFailed};
 use keepwell_core::event::{ExitStatus, Level, SpawnError, SpawnErrorKind};
 use keepwell_core::spec::To;
@@ -85,19 +83,9 @@ impl Engine {
             Effect::Probe { probe, listed, run, service, timeout } => {
                 let deadline = now.mono + timeout;
                 self.count_attempt(now, probe, listed, &service, timeout);
-                let known = listed.and_then(|n| self.going_on.get(&(run, n)).cloned());
-                let check = match known {
-                    Some(check) => spawn::ReadyCheck::Network(check),
-                    None => self.check_of(&service, listed, self.began(run, now)),
-                };
-                match check {
+                match self.check_of(&service, listed, self.began(run, now)) {
                     spawn::ReadyCheck::Exec => self.exec_probe(probe, listed, &service, deadline),
-                    spawn::ReadyCheck::Network(check) => {
-                        if let Some(n) = listed {
-                            self.going_on.insert((run, n), Arc::clone(&check));
-                        }
-                        self.prober.start(probe, check, timeout);
-                    }
+                    spawn::ReadyCheck::Network(check) => self.prober.start(probe, check, timeout),
                     spawn::ReadyCheck::None(why) => {
                         self.findings.push(Input::Probe { probe, outcome: Outcome::Unknown(why) });
                     }
@@ -263,7 +251,6 @@ impl Engine {
             self.single_exit = Some(describe::shell_code(&status));
             self.log.unwatch_line(run);
             self.notify.ended(run);
-            self.going_on.retain(|(of, _), _| *of != run);
             self.heartbeats.ended(run);
         }
         self.supervisor.handle(now, Input::Exited { run, status, tree_empty: report.tree_empty });

@@ -7,6 +7,7 @@ mod act;
 mod answer;
 mod beats;
 mod boot;
+mod checks;
 mod describe;
 mod figures;
 mod guards;
@@ -42,7 +43,7 @@ use crate::message::{EngineHandle, Message, Reply};
 use crate::meter::{Meter, Question};
 use crate::notify::NotifyHub;
 use crate::options::Options;
-use crate::probe::{Check, Prober};
+use crate::probe::Prober;
 use crate::store::Store;
 
 pub use boot::{BootError, Booted, Parts, boot};
@@ -115,8 +116,6 @@ pub struct Engine {
     sample_at: Option<Mono>,
     runs: BTreeMap<RunId, LiveRun>,
     exec_probes: BTreeMap<RunId, ExecProbe>,
-    /// The checks that go on of each run, made at the first attempt: filling them in may read a file.
-    going_on: BTreeMap<(RunId, usize), Arc<Check>>,
     /// Made with the first watch: most programs are there.
     file_watch: Option<FileWatch>,
     /// Whose program each watch is on.
@@ -125,6 +124,7 @@ pub struct Engine {
     store: Store,
     log: LogHub,
     prober: Prober,
+    checks: checks::Checks,
     notify: NotifyHub,
     ears: BTreeMap<ServiceId, notices::Ear>,
     heartbeats: HeartbeatHub,
@@ -377,6 +377,7 @@ impl Engine {
             Snapshot::Removed(id) => {
                 self.close_slot(&id);
                 self.retired.remove(&id);
+                self.checks.forget(&id);
                 Request::Delete(service_key(&id))
             }
         };

@@ -82,7 +82,7 @@ impl Engine {
         self.retire(now, &loaded.config);
         let plan = self.supervisor.reload(now, std::mem::take(&mut loaded.config.specs));
         let old = std::mem::replace(&mut self.config, loaded.config);
-        self.going_on.clear();
+        self.checks.clear();
         self.apply_limits(&old);
         self.apply_live_settings();
         self.set_sampling(now);

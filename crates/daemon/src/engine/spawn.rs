@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use keepwell_anchor::protocol::{OpenSlot, Request};
 use keepwell_config::{
-    Account, Bound, ResolvedLog, ResolvedReady, ResolvedService, ResolvedStop, ServiceConfig,
+    Account, Bound, HttpTarget, ResolvedLog, ResolvedReady, ResolvedService, ResolvedStop, ServiceConfig,
 };
 use keepwell_core::event::{Level, SpawnError, SpawnErrorKind};
 use keepwell_core::{HostEvent, Role, RunId, ServiceId};
@@ -20,7 +20,7 @@ use keepwell_sdk::heartbeat::{ENDPOINT_VARIABLE, PERIOD_VARIABLE};
 
 use super::{Engine, PROGRAMS};
 use crate::log::LogSpec;
-use crate::probe::{Check, Get, Since, StopRequest};
+use crate::probe::{Check, HttpAsk, Since, StopRequest, TlsFiles};
 
 /// What the anchor holds for a slot while there is no daemon, in bytes: a few screens of last words.
 const DRAIN_LIMIT: u32 = 256 * 1024;
@@ -44,15 +44,20 @@ fn transient(text: impl Into<String>) -> SpawnError {
 }
 
 impl Engine {
-    pub(super) fn check_of(&self, id: &ServiceId, listed: Option<usize>, since: Since) -> ReadyCheck {
-        match self.resolve(id).map(|r| asked(r, listed)) {
+    pub(super) fn check_of(&mut self, id: &ServiceId, listed: Option<usize>, since: Since) -> ReadyCheck {
+        if let Some(known) = self.checks.get(id, listed) {
+            return known;
+        }
+        let found = match self.resolve(id).map(|r| asked(r, listed)) {
             Err(e) => ReadyCheck::None(e.text),
             Ok(ResolvedReady::Exec(_)) => ReadyCheck::Exec,
             Ok(ready) => match check(ready, since) {
                 Ok(check) => ReadyCheck::Network(Arc::new(check)),
                 Err(why) => ReadyCheck::None(why),
             },
-        }
+        };
+        self.checks.keep(id, listed, &found);
+        found
     }
 
     pub(super) fn log_spec(&self, id: &ServiceId) -> Option<LogSpec> {
@@ -104,6 +109,7 @@ impl Engine {
             Role::Guard(_) => self.resolve(id)?,
             Role::Main | Role::PreStart => {
                 self.retired.remove(id);
+                self.checks.forget(id);
                 self.resolve(id)?
             }
             Role::PostStart | Role::OnSuspend | Role::OnResume | Role::OnPowerChange | Role::OnSession => {
@@ -177,8 +183,11 @@ impl Engine {
         let mut resolved = self.resolve_end(id).map_err(|e| e.text)?;
         match resolved.stop.remove(&ask) {
             // What is wrong with an address would be told with all of it.
-            Some(ResolvedStop::Http(method, target)) => StopRequest::new(method.as_str(), &target.url)
-                .map_err(|_| format!("{} cannot be asked by HTTP", target.authority)),
+            Some(ResolvedStop::Http(target)) => {
+                let authority = target.authority.clone();
+                StopRequest::new(http_ask(*target))
+                    .map_err(|_| format!("{authority} cannot be asked by HTTP"))
+            }
             Some(ResolvedStop::Command(_)) | None => {
                 Err("the request is no longer in the configuration".to_owned())
             }
@@ -401,12 +410,7 @@ fn asked(mut resolved: ResolvedService, listed: Option<usize>) -> ResolvedReady 
 
 fn check(ready: ResolvedReady, since: Since) -> Result<Check, String> {
     match ready {
-        ResolvedReady::Http(target) => Check::http(Get {
-            url: target.url,
-            statuses: target.status.iter().map(|(from, to)| *from..=*to).collect(),
-            body: target.body.map(String::from),
-            headers: Vec::new(),
-        }),
+        ResolvedReady::Http(target) => Check::http(http_ask(*target)),
         ResolvedReady::Tcp { host, port } if host.contains(':') => Check::tcp(&format!("[{host}]:{port}")),
         ResolvedReady::Tcp { host, port } => Check::tcp(&format!("{host}:{port}")),
         ResolvedReady::Unix(path) => Ok(Check::unix(path)),
@@ -417,6 +421,21 @@ fn check(ready: ResolvedReady, since: Since) -> Result<Check, String> {
         | ResolvedReady::Exec(_)
         | ResolvedReady::Log { .. }
         | ResolvedReady::Notify => Err("there is nothing to try".to_owned()),
+    }
+}
+
+fn http_ask(target: HttpTarget) -> HttpAsk {
+    let HttpTarget { expect, .. } = target;
+    HttpAsk {
+        url: target.url,
+        method: target.method,
+        headers: target.headers,
+        send: target.send,
+        tls: TlsFiles { ca: target.ca, identity: target.identity },
+        statuses: expect.status.iter().map(|(from, to)| *from..=*to).collect(),
+        body: expect.body.map(String::from),
+        pattern: expect.pattern.map(String::from),
+        json: expect.json.into_vec(),
     }
 }
 

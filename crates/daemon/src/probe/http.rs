@@ -1,11 +1,11 @@
-//! One request: the GET of a check, or what asks a program to stop.
+//! One request: that of a check, or what asks a program to stop.
 
 use std::error::Error as _;
 use std::io;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{
@@ -13,67 +13,85 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use keepwell_config::{JsonValue, Secret};
+use regex_lite::Regex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::address::Address;
+use super::answer::Expect;
+use super::tls::{Tls, TlsFiles};
 use super::{Failure, Limit};
 
 /// Statuses that pass, both ends included.
 pub type StatusRange = RangeInclusive<u16>;
 
-/// What passes unless something else is asked for: as for the kubelet's probes, a redirect is a sign of life.
-const PASSES: StatusRange = 200..=399;
 /// A head that is larger is no answer to a probe.
 const MAX_HEAD: usize = 64 << 10;
-/// A text that is looked for must stand within this.
-const MAX_BODY: usize = 256 << 10;
-/// Where the status alone decides, the body is read only so that the server need not see a reset: neither a large nor a
-/// slow one is worth more than this.
-const MAX_DISCARD: usize = 64 << 10;
-const DISCARD_TIME: Duration = Duration::from_millis(100);
 /// Told to the probed server.
 const AGENT: &str = concat!("keepwell/", env!("CARGO_PKG_VERSION"));
 
 /// What to ask, and what answer passes.
 #[derive(Clone, Debug, Default)]
-pub struct Get {
-    /// `http://host:port/path`.
+pub struct HttpAsk {
+    /// `http://host:port/path` or `https://…`.
     pub url: String,
+    /// How it is asked.
+    pub method: keepwell_config::Method,
+    /// Sent along, or instead of what is sent by default (`Host`).
+    pub headers: Vec<(String, Secret)>,
+    /// The body of the request.
+    pub send: Option<Secret>,
+    /// Over `https`: whom to trust, and who keepwell is.
+    pub tls: TlsFiles,
     /// Statuses that pass; empty: 200 to 399.
     pub statuses: Vec<StatusRange>,
     /// Text that the answer must hold within its first 256 KiB.
     pub body: Option<String>,
-    /// Sent along, or instead of what is sent by default (`Host`).
-    pub headers: Vec<(String, String)>,
+    /// A regular expression that must match in them.
+    pub pattern: Option<String>,
+    /// What they, as JSON, must hold at these pointers (RFC 6901).
+    pub json: Vec<(Box<str>, JsonValue)>,
 }
 
+/// A request, understood and ready.
 #[derive(Debug)]
 pub(super) struct HttpCheck {
     address: Address,
+    tls: Option<Tls>,
+    method: Method,
     path: Uri,
     headers: HeaderMap,
-    statuses: Vec<StatusRange>,
-    body: Option<String>,
+    send: Body,
+    expect: Expect,
+}
+
+/// What is sent, and never shown.
+struct Body(Bytes);
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 impl HttpCheck {
-    pub(super) fn new(get: Get) -> Result<Self, String> {
-        let url = &get.url;
+    pub(super) fn new(ask: HttpAsk) -> Result<Self, String> {
+        let url = &ask.url;
         let wrong = |why: &str| format!("`{url}` {why}; write e.g. http://127.0.0.1:8080/ready");
         let uri: Uri = url.parse().map_err(|_| wrong("is no URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(wrong("is https, and keepwell checks over plain http")),
+        let usual = match uri.scheme_str() {
+            Some("http") => 80,
+            Some("https") => 443,
             Some(_) | None => return Err(wrong("is no http URL")),
-        }
+        };
         let authority = uri.authority().ok_or_else(|| wrong("names no host"))?;
         if authority.as_str().contains('@') {
             return Err(wrong("carries a user; send an Authorization header"));
         }
         let given = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
         let port = match given.strip_prefix(':') {
-            None | Some("") => Some(80),
+            None | Some("") => Some(usual),
             Some(port) => port.parse().ok().filter(|p| *p != 0),
         };
         let port = port.ok_or_else(|| wrong("has no such port"))?;
@@ -81,24 +99,56 @@ impl HttpCheck {
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
         let path = path.parse().map_err(|_| wrong("has no valid path"))?;
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong("names no host"))?;
-        let headers = headers(host, &get.headers)?;
-        Ok(HttpCheck { address, path, headers, statuses: get.statuses, body: get.body })
+        let mut headers = headers(host, &ask.headers)?;
+        let method: Method = ask.method.as_str().parse().map_err(|_| wrong("is asked by no method"))?;
+        let send = Bytes::from(ask.send.map(|s| s.expose().to_owned()).unwrap_or_default());
+        if !send.is_empty() || !matches!(method, Method::GET | Method::HEAD) {
+            // Servers refuse what may have a body and does not say how long it is (RFC 9110, 8.6).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(send.len()));
+        }
+        let tls = (usual == 443).then(|| Tls::new(&served(&headers, authority.host()), ask.tls, b""));
+        let pattern = ask.pattern.map(|p| Regex::new(&p).map_err(|e| e.to_string())).transpose()?;
+        Ok(HttpCheck {
+            address,
+            tls: tls.transpose()?,
+            method,
+            path,
+            headers,
+            send: Body(send),
+            expect: Expect { statuses: ask.statuses, body: ask.body, pattern, json: ask.json },
+        })
     }
 
     pub(super) async fn attempt(&self, limit: Limit) -> Result<(), Failure> {
         let name = self.address.shown();
-        let stream = self.address.connect(limit).await?;
-        self.talk(stream, &Method::GET, limit, &name, async |answer| {
-            self.judge(answer.map_err(|e| failure(&e, &name))?, limit, &name).await
+        self.ask(limit, &name, async |answer| {
+            self.expect.judge(answer.map_err(|e| failure(&e, &name))?, limit, &name).await
         })
         .await
     }
 
-    /// Sends the request and hands what comes back to `wanted`, while the connection is driven.
+    /// Connects, sends the request and hands what comes back to `wanted`.
+    async fn ask<T>(
+        &self,
+        limit: Limit,
+        name: &str,
+        wanted: impl AsyncFnOnce(hyper::Result<Response<Incoming>>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let stream = self.address.connect(limit).await?;
+        match &self.tls {
+            None => self.talk(stream, limit, name, wanted).await,
+            Some(tls) => {
+                // The state of a connection is large, and few checks need it.
+                let stream = Box::pin(tls.connect(stream, limit, name)).await?;
+                Box::pin(self.talk(stream, limit, name, wanted)).await
+            }
+        }
+    }
+
+    /// Drives the connection meanwhile.
     async fn talk<T>(
         &self,
-        stream: TcpStream,
-        method: &Method,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
         limit: Limit,
         name: &str,
         wanted: impl AsyncFnOnce(hyper::Result<Response<Incoming>>) -> Result<T, Failure>,
@@ -107,62 +157,39 @@ impl HttpCheck {
         builder.max_buf_size(MAX_HEAD);
         let (mut sender, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|e| failure(&e, name))?;
-        let mut request = Request::new(Empty::<Bytes>::new());
-        *request.method_mut() = method.clone();
+        let mut request = Request::new(Full::new(self.send.0.clone()));
+        *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.path.clone();
         *request.headers_mut() = self.headers.clone();
-        if *method != Method::GET {
-            // Servers refuse what may have a body and does not say how long it is (RFC 9110, 8.6).
-            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
         driven(connection, async {
             let answer = limit.run(|| format!("no answer from {name}"), sender.send_request(request)).await?;
             wanted(answer).await
         })
         .await
     }
+}
 
-    async fn judge(&self, answer: Response<Incoming>, limit: Limit, name: &str) -> Result<(), Failure> {
-        let status = answer.status();
-        let code = status.as_u16();
-        let passes = match self.statuses.as_slice() {
-            [] => PASSES.contains(&code),
-            statuses => statuses.iter().any(|range| range.contains(&code)),
-        };
-        if let Some(text) = self.body.as_ref().filter(|_| passes) {
-            let held = holds(answer, text.as_bytes());
-            return if limit.run(|| format!("the answer of {name} did not end"), held).await? {
-                Ok(())
-            } else {
-                Err(Failure::Service(format!("answered {}, without `{text}`", words(status))))
-            };
-        }
-        let give_up = limit.at.min(Instant::now() + DISCARD_TIME);
-        // Neither its end nor its lateness says anything.
-        let _ = timeout_at(give_up, discard(answer)).await;
-        if passes { Ok(()) } else { Err(Failure::Service(format!("answered {}", words(status)))) }
-    }
+/// Whom a certificate must be for: a virtual host, else who is connected to.
+fn served(headers: &HeaderMap, host: &str) -> String {
+    let asked = headers.get(HOST).and_then(|h| h.to_str().ok());
+    let asked = asked.and_then(|h| h.parse::<hyper::http::uri::Authority>().ok());
+    asked.map_or_else(|| host.to_owned(), |a| a.host().to_owned())
 }
 
 /// Asks a program to stop.
 #[derive(Debug)]
-pub struct StopRequest {
-    to: HttpCheck,
-    method: Method,
-}
+pub struct StopRequest(HttpCheck);
 
 /// Statuses that say that it will.
 const ACCEPTS: StatusRange = 200..=299;
 
 impl StopRequest {
-    /// `url` as for a check.
+    /// What answer passes is not asked for: a status from 200 to 299 does.
     ///
     /// # Errors
-    /// When the URL or the method is none, in words that name all of it.
-    pub fn new(method: &str, url: &str) -> Result<Self, String> {
-        let to = HttpCheck::new(Get { url: url.to_owned(), statuses: vec![ACCEPTS], ..Get::default() })?;
-        let method = method.parse().map_err(|_| format!("`{method}` is no method"))?;
-        Ok(StopRequest { to, method })
+    /// When the URL or a header is none, in words that name all of it.
+    pub fn new(ask: HttpAsk) -> Result<Self, String> {
+        HttpCheck::new(HttpAsk { statuses: vec![ACCEPTS], ..ask }).map(StopRequest)
     }
 
     /// Sends it. A connection that ends without an answer is none of a failure: a program that does as it is told may be
@@ -173,17 +200,13 @@ impl StopRequest {
     pub async fn send(&self, timeout: Duration) -> Result<(), String> {
         // The caller's clock is the one that counts.
         let limit = Limit { at: Instant::now() + 2 * timeout, whole: timeout };
-        let name = self.to.address.shown();
-        let sent = async {
-            let stream = self.to.address.connect(limit).await?;
-            self.to
-                .talk(stream, &self.method, limit, &name, async |answer| match answer {
-                    Ok(answer) => self.to.judge(answer, limit, &name).await,
-                    Err(e) if is_gone(&e) => Ok(()),
-                    Err(e) => Err(failure(&e, &name)),
-                })
-                .await
-        };
+        let to = &self.0;
+        let name = to.address.shown();
+        let sent = to.ask(limit, &name, async |answer| match answer {
+            Ok(answer) => to.expect.judge(answer, limit, &name).await,
+            Err(e) if is_gone(&e) => Ok(()),
+            Err(e) => Err(failure(&e, &name)),
+        });
         sent.await.map_err(|failure| match failure {
             Failure::Service(why) | Failure::Ours(why) => why,
         })
@@ -213,7 +236,7 @@ async fn driven<T>(connection: impl Future, wanted: impl Future<Output = T>) -> 
     }
 }
 
-fn headers(host: HeaderValue, extra: &[(String, String)]) -> Result<HeaderMap, String> {
+fn headers(host: HeaderValue, extra: &[(String, Secret)]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     headers.insert(HOST, host);
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
@@ -221,46 +244,15 @@ fn headers(host: HeaderValue, extra: &[(String, String)]) -> Result<HeaderMap, S
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     for (name, value) in extra {
         let key: HeaderName = name.parse().map_err(|_| format!("`{name}` is no header name"))?;
-        let value =
-            value.parse().map_err(|_| format!("the header `{name}` has a value that cannot be sent"))?;
+        let mut value: HeaderValue = value
+            .expose()
+            .parse()
+            .map_err(|_| format!("the header `{name}` has a value that cannot be sent"))?;
+        value.set_sensitive(true);
         // What is asked for replaces what we would have sent: `Host` for a virtual host.
         headers.insert(key, value);
     }
     Ok(headers)
-}
-
-/// `503 Service Unavailable`.
-fn words(status: hyper::StatusCode) -> String {
-    match status.canonical_reason() {
-        Some(reason) => format!("{} {reason}", status.as_u16()),
-        None => status.as_u16().to_string(),
-    }
-}
-
-async fn discard(answer: Response<Incoming>) {
-    let (mut body, mut read) = (answer.into_body(), 0);
-    while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read >= MAX_DISCARD {
-            return;
-        }
-    }
-}
-
-/// Reads no further than needed.
-async fn holds(answer: Response<Incoming>, text: &[u8]) -> bool {
-    let (mut body, mut read) = (answer.into_body(), Vec::new());
-    while read.len() < MAX_BODY {
-        let Some(Ok(frame)) = body.frame().await else { return text.is_empty() };
-        let Some(data) = frame.data_ref() else { continue };
-        // The text may have begun in what was read before.
-        let from = read.len().saturating_sub(text.len());
-        read.extend_from_slice(data);
-        if text.is_empty() || read[from..].windows(text.len()).any(|w| w == text) {
-            return true;
-        }
-    }
-    false
 }
 
 fn failure(error: &hyper::Error, name: &str) -> Failure {

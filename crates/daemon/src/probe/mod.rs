@@ -5,8 +5,10 @@
 //! matter. Exec checks are processes and therefore the engine's; log lines and notifications are heard, not tried.
 
 mod address;
+mod answer;
 mod gate;
 mod http;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +28,8 @@ use address::Address;
 use gate::Gate;
 use http::HttpCheck;
 
-pub use http::{Get, StatusRange, StopRequest};
+pub use http::{HttpAsk, StatusRange, StopRequest};
+pub use tls::TlsFiles;
 
 /// One thing to try, understood and ready.
 #[derive(Debug)]
@@ -64,12 +67,12 @@ const TICK: Duration = Duration::from_millis(11);
 const COARSE: Duration = Duration::from_secs(2);
 
 impl Check {
-    /// GET over plain HTTP/1.1. Follows no redirect: a service that answers with one is up.
+    /// One request by HTTP/1.1. Follows no redirect: a service that answers with one is up.
     ///
     /// # Errors
     /// When the URL or a header is none, in words for the operator.
-    pub fn http(get: Get) -> Result<Check, String> {
-        HttpCheck::new(get).map(|c| Check(Kind::Http(Box::new(c))))
+    pub fn http(ask: HttpAsk) -> Result<Check, String> {
+        HttpCheck::new(ask).map(|c| Check(Kind::Http(Box::new(c))))
     }
 
     /// Passes when `address` (`host:port`, `[::1]:port`) takes a connection.
@@ -90,6 +93,11 @@ impl Check {
     #[must_use]
     pub fn fresh(path: PathBuf, within: Duration) -> Check {
         Check(Kind::Fresh(path, within, Gate::new()))
+    }
+
+    /// What it asks depends on when the run began, by a clock that may have been set since.
+    pub(crate) fn dates_from_the_start(&self) -> bool {
+        matches!(self.0, Kind::File(..))
     }
 
     /// Passes when there is something at `path` that was made or changed since then.
@@ -152,6 +160,9 @@ impl Failure {
         use io::ErrorKind as Kind;
         if error.raw_os_error().is_some_and(keepwell_os::is_shortage) {
             return Failure::Ours(format!("could not try: keepwell lacks resources ({})", in_words(error)));
+        }
+        if let Some(text) = tls::words(error, target) {
+            return Failure::Service(text);
         }
         #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's list of kinds is open")]
         let text = match error.kind() {

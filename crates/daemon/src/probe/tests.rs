@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant as StdInstant;
 
+use keepwell_config::{JsonValue, Method, Secret};
 use keepwell_core::spec::System;
 use keepwell_os::SYSTEM;
 use keepwell_os::wait::Waiter;
@@ -14,7 +15,9 @@ use tokio::sync::mpsc;
 
 use super::*;
 
+mod answers;
 mod stop;
+mod tls;
 
 const LONG: Duration = Duration::from_secs(10);
 /// Within this an answer begins, also on a busy machine.
@@ -81,7 +84,7 @@ fn closed_port() -> (std::net::TcpListener, u16) {
 }
 
 fn http(url: &str) -> Check {
-    Check::http(Get { url: url.into(), ..Get::default() }).unwrap()
+    Check::http(HttpAsk { url: url.into(), ..HttpAsk::default() }).unwrap()
 }
 
 async fn get(url: &str, timeout: Duration) -> Outcome {
@@ -122,11 +125,14 @@ fn expected_statuses_replace_the_usual_ones() {
     run(async {
         let address = answering("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
         let url = format!("http://{address}/");
-        let check =
-            Check::http(Get { url: url.clone(), statuses: vec![200..=299, 401..=401], ..Get::default() })
-                .unwrap();
+        let check = Check::http(HttpAsk {
+            url: url.clone(),
+            statuses: vec![200..=299, 401..=401],
+            ..HttpAsk::default()
+        })
+        .unwrap();
         assert_eq!(attempt(&check, LONG).await, Outcome::Pass);
-        let check = Check::http(Get { url, statuses: vec![200..=200], ..Get::default() }).unwrap();
+        let check = Check::http(HttpAsk { url, statuses: vec![200..=200], ..HttpAsk::default() }).unwrap();
         assert_eq!(failed(&attempt(&check, LONG).await), "answered 401 Unauthorized");
     });
 }
@@ -145,7 +151,7 @@ fn a_text_may_be_asked_for() {
         .await;
         let ask = |address: SocketAddr, text: &str| {
             let (url, body) = (format!("http://{address}/"), Some(text.to_owned()));
-            Check::http(Get { url, body, ..Get::default() }).unwrap()
+            Check::http(HttpAsk { url, body, ..HttpAsk::default() }).unwrap()
         };
         assert_eq!(attempt(&ask(good, "healthy"), LONG).await, Outcome::Pass);
         let outcome = attempt(&ask(good, "unwell"), SHORT).await;
@@ -184,9 +190,9 @@ fn the_request_is_what_a_server_expects() {
         assert!(head.contains("user-agent: keepwell/"), "{head}");
 
         let headers =
-            vec![("Host".to_owned(), "inner.example".to_owned()), ("X-Probe".to_owned(), "1".to_owned())];
+            vec![("Host".to_owned(), Secret::new("inner.example")), ("X-Probe".to_owned(), Secret::new("1"))];
         let url = format!("http://localhost:{}", address.port());
-        let check = Check::http(Get { url, headers, ..Get::default() }).unwrap();
+        let check = Check::http(HttpAsk { url, headers, ..HttpAsk::default() }).unwrap();
         assert_eq!(attempt(&check, LONG).await, Outcome::Pass);
         let head = seen.recv().await.unwrap();
         assert!(head.starts_with("GET / HTTP/1.1\r\n"), "{head}");
@@ -394,7 +400,7 @@ fn unix_sockets_and_files() {
 fn what_cannot_be_tried_is_told_before_it_is() {
     for (url, words) in [
         ("ftp://127.0.0.1/", "is no http URL"),
-        ("https://127.0.0.1/", "plain http"),
+        ("https://[x/", "is no URL"),
         ("127.0.0.1:8080", "is no http URL"),
         ("/ready", "is no http URL"),
         ("http://", "is no URL"),
@@ -403,12 +409,12 @@ fn what_cannot_be_tried_is_told_before_it_is() {
         ("http://127.0.0.1:0/", "port"),
         ("http://a b/", "is no URL"),
     ] {
-        let error = Check::http(Get { url: url.into(), ..Get::default() }).unwrap_err();
+        let error = Check::http(HttpAsk { url: url.into(), ..HttpAsk::default() }).unwrap_err();
         assert!(error.contains(words), "{url}: {error}");
     }
     for header in [("a b", "c"), ("a", "c\nd")] {
-        let headers = vec![(header.0.into(), header.1.into())];
-        assert!(Check::http(Get { url: "http://x/".into(), headers, ..Get::default() }).is_err());
+        let headers = vec![(header.0.into(), Secret::new(header.1))];
+        assert!(Check::http(HttpAsk { url: "http://x/".into(), headers, ..HttpAsk::default() }).is_err());
     }
     for address in
         ["", "8080", "host", "host:", "host:0", "host:70000", "::1:80", "[::1]", "[x]:80", ":80", "a b:80"]

@@ -22,6 +22,7 @@ pub mod signals;
 pub mod spawn;
 pub mod stop;
 pub mod tree;
+pub mod trust;
 pub mod voice;
 pub mod wait;
 pub mod watch;

@@ -24,6 +24,7 @@ pub mod spawn;
 pub mod stop;
 mod sys;
 pub mod tree;
+pub mod trust;
 pub mod voice;
 pub mod wait;
 pub mod watch;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-async fn asked(method: &str, url: &str) -> Result<(), String> {
-    StopRequest::new(method, url).unwrap().send(LONG).await
+async fn asked(method: Method, url: &str) -> Result<(), String> {
+    StopRequest::new(HttpAsk { url: url.to_owned(), method, ..HttpAsk::default() }).unwrap().send(LONG).await
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn the_status_says_whether_it_will_stop() {
         ] {
             let address = answering(answer).await;
             let outcome = outcome.map_err(ToOwned::to_owned);
-            assert_eq!(asked("POST", &format!("http://{address}/stop")).await, outcome, "{answer}");
+            assert_eq!(asked(Method::Post, &format!("http://{address}/stop")).await, outcome, "{answer}");
         }
     });
 }
@@ -38,14 +38,14 @@ fn the_method_and_the_query_are_sent_and_what_fails_does_not_tell_them() {
             }
         })
         .await;
-        let refused = asked("PUT", &format!("http://{address}/stop?token=s3cret")).await.unwrap_err();
+        let refused = asked(Method::Put, &format!("http://{address}/stop?token=s3cret")).await.unwrap_err();
         let head = requests.recv().await.unwrap().to_lowercase();
         assert!(head.starts_with("put /stop?token=s3cret http/1.1\r\n"), "{head}");
         assert!(head.contains("\r\ncontent-length: 0\r\n"), "{head}");
         assert_eq!(refused, "answered 401 Unauthorized");
 
         let (_held, port) = closed_port();
-        let nobody = asked("POST", &format!("http://127.0.0.1:{port}/stop?token=s3cret")).await;
+        let nobody = asked(Method::Post, &format!("http://127.0.0.1:{port}/stop?token=s3cret")).await;
         assert_eq!(nobody, Err(format!("connection refused by 127.0.0.1:{port}")));
     });
 }
@@ -66,7 +66,10 @@ fn an_answer_reaches_the_engine_and_silence_does_not() {
     }));
     let good = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     let good = runtime.handle.block_on(answering(good));
-    let request = |address| StopRequest::new("POST", &format!("http://{address}/stop")).unwrap();
+    let request = |address| {
+        let (url, method) = (format!("http://{address}/stop"), Method::Post);
+        StopRequest::new(HttpAsk { url, method, ..HttpAsk::default() }).unwrap()
+    };
     prober.ask_to_stop(RunId(1), 1, request(silent), SHORT);
     runtime.handle.block_on(given_up.recv()).unwrap();
     assert!(inbox.try_recv().is_err(), "the core's own clock says that its step is over");
