@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::incidents::Incidents;
 use keepwell_core::effect::Record;
 use keepwell_core::event::{EventKind, SpawnErrorKind, State};
 use keepwell_core::spec::{Condition, Limit, UP_AFTER};
@@ -90,6 +91,7 @@ pub struct Ledger {
     by_hand: bool,
     /// The guardian goes down.
     pub shutting_down: bool,
+    incidents: Incidents,
 }
 
 impl Ledger {
@@ -159,6 +161,7 @@ impl Ledger {
         self.stopped = statuses.into_iter().filter(by_operator).map(|s| s.id).collect();
         self.restarts.clear();
         self.states.clear();
+        self.incidents.begin_anew(sup, now);
     }
 
     /// All runs are over, and forgotten.
@@ -188,6 +191,7 @@ impl Ledger {
         }
         let statuses = &sup.status(now);
         let seen = &Seen { now, statuses, specs, events, by_hand };
+        self.incidents.check(sup, now, events)?;
         self.check_events(seen)?;
         let mut done = false;
         for effect in effects {

@@ -3,6 +3,7 @@
 
 pub mod deed;
 pub mod host;
+pub mod incidents;
 pub mod leaks;
 pub mod ledger;
 pub mod plant;

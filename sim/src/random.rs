@@ -154,6 +154,10 @@ fn check_liveness(world: &mut World<Chance>) {
             return;
         }
     }
+    let incidents = world.sup.as_ref().map(|sup| crate::incidents::check_rest(sup, world.now));
+    if let Some(Err(broken)) = incidents {
+        world.fail(broken);
+    }
 }
 
 /// The broken programs, and all that depends on them.

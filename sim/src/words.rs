@@ -1,6 +1,7 @@
 //! Events in words, for timelines and traces.
 
 use keepwell_core::event::{EventKind, ExitStatus};
+use keepwell_core::incident::Incident;
 use keepwell_core::time::Human;
 
 /// One event in a line.
@@ -56,6 +57,12 @@ pub fn event(kind: &EventKind) -> String {
         EventKind::ConfigRejected { text } => format!("configuration refused: {text}"),
         EventKind::Adopted { runs, missed_exits } => {
             format!("a new daemon took over {runs} runs and {missed_exits} missed exits")
+        }
+        EventKind::IncidentOpened { id, cause } => format!("incident {id} opened: {cause}"),
+        EventKind::IncidentClosed(closed) => {
+            let Incident { id, failures, restarts, .. } = &closed.incident;
+            let (end, lasted) = (closed.end, Human(closed.lasted));
+            format!("incident {id} closed: {end:?} after {lasted}, failures {failures}, restarts {restarts}")
         }
         EventKind::GuardianStarted => "keepwell started".into(),
         EventKind::GuardianStopping { reason } => format!("keepwell goes down: {reason}"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keepwell_core::effect::Record;
+use keepwell_core::event::EventKind;
 use keepwell_core::spec::Purpose;
 use keepwell_core::supervisor::{Outcome, Persisted};
 use keepwell_core::{
@@ -372,6 +373,9 @@ impl<D: Director> World<D> {
         for event in &events {
             let service = event.service.as_ref().map(ToString::to_string).unwrap_or_default();
             self.log(|| format!("    {service}: {}", crate::words::event(&event.kind)));
+            if let EventKind::IncidentOpened { id, .. } = event.kind {
+                self.store.incidents = self.store.incidents.max(id);
+            }
         }
         let no_specs = Specs::default();
         let specs = config.as_ref().or(self.host.config.as_ref()).unwrap_or(&no_specs);

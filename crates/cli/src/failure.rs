@@ -50,7 +50,7 @@ impl Failure {
     /// What the guardian refused, with the exit code that fits the refusal.
     pub(crate) fn refused(problem: &Problem) -> Self {
         let code = match problem.code.as_str() {
-            "unknown_service" | "invalid" | "config" => exit::USAGE,
+            "unknown_service" | "unknown_incident" | "invalid" | "config" => exit::USAGE,
             _ => exit::FAILED,
         };
         Self { code, text: problem.message.clone(), hint: problem.hint.clone() }

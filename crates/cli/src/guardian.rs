@@ -4,9 +4,9 @@ use std::io;
 use std::path::Path;
 use std::result;
 
-use keepwell_sdk::client::{Client, Error, EventQuery, Events, Lines, LogQuery};
+use keepwell_sdk::client::{Client, Error, EventQuery, Events, IncidentQuery, Lines, LogQuery};
 use keepwell_sdk::wire::{
-    CommandReply, CommandRequest, Event, Explanation, Info, LogLine, Problem, ReloadReply, Status,
+    CommandReply, CommandRequest, Event, Explanation, Incidents, Info, LogLine, Problem, ReloadReply, Status,
 };
 
 use crate::everyone;
@@ -234,6 +234,11 @@ impl Guardian {
     /// One explanation an instance.
     pub(crate) async fn explain(&self, name: &str) -> Result<Vec<Explanation>> {
         self.ask(self.client.explain(name).await)
+    }
+
+    /// Incidents, newest first.
+    pub(crate) async fn incidents(&self, query: &IncidentQuery) -> Result<Incidents> {
+        self.ask(self.client.incidents(query).await)
     }
 
     /// Answers the accepted plan.

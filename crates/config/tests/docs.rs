@@ -106,6 +106,7 @@ fn pages_for_operators_have_an_example() {
         "containment",
         "dependencies",
         "getting-started",
+        "incidents",
         "logs",
         "operating",
         "readiness",

@@ -1,5 +1,6 @@
 //! What happened. Past tense; facts that subscribers (journal, log, console, metrics) read and never answer.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -9,6 +10,7 @@ use crate::command::By;
 use crate::effect::Role;
 use crate::guard::Then;
 use crate::id::{RunId, ServiceId};
+use crate::incident::ClosedIncident;
 use crate::spec::Purpose;
 use crate::time::{Now, Wall};
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,8 @@ pub struct Event {
     pub service: Option<ServiceId>,
     /// Which run of it.
     pub run: Option<RunId>,
+    /// The incident that it belongs to.
+    pub incident: Option<u64>,
     /// What.
     pub kind: EventKind,
 }
@@ -266,6 +270,15 @@ pub enum EventKind {
         /// Exits that happened meanwhile.
         missed_exits: u32,
     },
+    /// A service began to fail: what happens to it from now on belongs to this incident.
+    IncidentOpened {
+        /// Its number.
+        id: u64,
+        /// The first failure: `exit code 3 after 1.2 s`.
+        cause: String,
+    },
+    /// An incident is over.
+    IncidentClosed(Box<ClosedIncident>),
     /// The guardian came up.
     GuardianStarted,
     /// The guardian goes down.

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::command::By;
 use crate::event::State;
+use crate::incident::{Incident, OpenIncident};
 use crate::service::{Alive, Ending, GaveUp, LastAnswer, Origin, Phase, Stage};
 use crate::spec::{Kind, Limit, Policy, Purpose, Readiness};
 use crate::supervisor::{DeadlineReason, Explanation, StepOutcome, StepRecord, Supervisor};
@@ -37,6 +38,7 @@ impl Supervisor {
     pub(crate) fn explain_one(&self, i: usize, now: Now) -> Explanation {
         let mut lines = Lines { facts: Vec::new(), try_next: Vec::new() };
         self.explain_causes(i, now, &mut lines);
+        self.explain_incident(i, now, &mut lines);
         self.explain_next(i, now, &mut lines);
         self.explain_limit(i, now, &mut lines);
         self.explain_exits(i, now, &mut lines);
@@ -250,6 +252,9 @@ impl Supervisor {
                         format!("it is stopped in {wait} unless it is resumed before")
                     }
                     DeadlineReason::KillAgain => format!("it is killed again in {wait}"),
+                    DeadlineReason::IncidentEnds => {
+                        format!("its incident is over in {wait} if nothing fails before")
+                    }
                 },
             );
             return;
@@ -287,6 +292,18 @@ impl Supervisor {
             | Phase::Ending(_) => return,
         };
         lines.fact("next", text);
+    }
+
+    /// The open incident, and where its story stands.
+    fn explain_incident(&self, i: usize, now: Now, lines: &mut Lines) {
+        let Some(OpenIncident { incident, lasted, .. }) = self.open_incident(i, now) else { return };
+        let Incident { id, cause, failures, restarts, .. } = incident;
+        let of = |n: u32, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let (failures, restarts) = (of(failures, "failure"), of(restarts, "restart"));
+        let since = Human(lasted);
+        lines
+            .fact("incident", format!("{id}, since {since}, {failures}, {restarts}; it began with: {cause}"));
+        lines.offer("its whole story", format!("keepwell incidents {id}"));
     }
 
     fn explain_limit(&self, i: usize, now: Now, lines: &mut Lines) {

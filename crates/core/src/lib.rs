@@ -19,6 +19,7 @@ mod graph;
 pub mod guard;
 pub mod host;
 pub mod id;
+pub mod incident;
 mod invariants;
 mod machine;
 mod obey;

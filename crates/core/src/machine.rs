@@ -10,6 +10,7 @@ use crate::effect::{Effect, Hold};
 use crate::event::{Event, EventKind, State};
 use crate::graph::{Edge, Graph};
 use crate::id::{RunId, ServiceId};
+use crate::incident::IncidentEnd;
 use crate::service::{
     Alive, Cause, Facet, GaveUp, KILL_AGAIN, Origin, Phase, Service, ServiceSnapshot, Stage,
 };
@@ -186,8 +187,24 @@ impl Supervisor {
     }
 
     pub(crate) fn tell(&mut self, now: Now, i: Option<usize>, run: Option<RunId>, kind: EventKind) {
+        let opened = i.and_then(|i| self.note_failure(i, run, &kind, now));
+        let incident = i.and_then(|i| Some(self.services[i].s.incident.as_ref()?.id));
+        self.tell_in(now, i, run, incident, kind);
+        if let Some(opened) = opened {
+            self.tell_in(now, i, run, incident, opened);
+        }
+    }
+
+    pub(crate) fn tell_in(
+        &mut self,
+        now: Now,
+        i: Option<usize>,
+        run: Option<RunId>,
+        incident: Option<u64>,
+        kind: EventKind,
+    ) {
         let service = i.map(|i| self.services[i].id.clone());
-        self.events.push_back(Event { at: now, service, run, kind });
+        self.events.push_back(Event { at: now, service, run, incident, kind });
     }
 
     pub(crate) fn effect(&mut self, effect: Effect) {
@@ -429,6 +446,7 @@ impl Supervisor {
             };
             self.tell(now, Some(i), run, EventKind::StateChanged { from, to: state, reason });
         }
+        self.settle_incident(i, now);
     }
 
     /// Its entry in the timer queue. Alone, for what a new daemon need not know: the snapshot stays as it is.
@@ -455,6 +473,7 @@ impl Supervisor {
             let reason = "removed".into();
             self.tell(now, Some(i), None, EventKind::StateChanged { from, to: State::Stopped, reason });
         }
+        self.close_incident(i, IncidentEnd::Removed, now);
         let service = &mut self.services[i];
         service.vacant = true;
         if let Some(at) = service.timer.take() {

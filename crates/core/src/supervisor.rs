@@ -160,6 +160,8 @@ pub struct Persisted {
     pub holds: BTreeMap<ServiceId, Hold>,
     /// Over the file's `instances`.
     pub scaled: BTreeMap<String, u16>,
+    /// The number of the last incident.
+    pub incidents: u64,
 }
 
 /// One exit, as `explain` tells it.
@@ -235,6 +237,8 @@ pub enum DeadlineReason {
     HoldEnds,
     /// A kill is repeated.
     KillAgain,
+    /// The open incident is over unless something fails before.
+    IncidentEnds,
 }
 
 /// All that can be said of one instance.
@@ -400,6 +404,8 @@ pub struct GuardianSnapshot {
     pub(crate) scaled: BTreeMap<String, u16>,
     /// When living runs were ended because of a probe, by budget, oldest first; the host's has no name.
     pub(crate) healed: BTreeMap<Arc<str>, VecDeque<Mono>>,
+    /// The number of the last incident.
+    pub(crate) incidents: u64,
 }
 
 /// See [`Supervisor::nothing_left`].
@@ -417,9 +423,10 @@ impl Supervisor {
     /// effects. `seed` feeds the jitter. `persisted` is the operators' will from before.
     #[must_use]
     pub fn new(specs: Specs, persisted: Persisted, seed: u64, now: Now) -> Self {
-        let Persisted { desired, enabled, holds, scaled } = persisted;
+        let Persisted { desired, enabled, holds, scaled, incidents } = persisted;
         let healed = BTreeMap::new();
-        let guardian = GuardianSnapshot { seed, lease: 1, shutting_down: false, enabled, scaled, healed };
+        let shutting_down = false;
+        let guardian = GuardianSnapshot { seed, lease: 1, shutting_down, enabled, scaled, healed, incidents };
         let mut this = Self::empty(specs, guardian);
         this.unborn = true;
         this.tell(now, None, None, EventKind::GuardianStarted);

@@ -4,6 +4,7 @@
 //! Pure: it reads no clock and asks nobody.
 
 mod event;
+pub(crate) mod incident;
 mod request;
 mod signal;
 
@@ -247,6 +248,7 @@ fn deadline(why: DeadlineReason) -> &'static str {
         DeadlineReason::Heartbeat => "heartbeat lost",
         DeadlineReason::HoldEnds => "hold ends, then stop",
         DeadlineReason::KillAgain => "kill again",
+        DeadlineReason::IncidentEnds => "incident ends",
     }
 }
 

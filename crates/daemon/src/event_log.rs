@@ -60,6 +60,8 @@ kinds! {
     CRASH_LOOPED = 120 Error "a service was restarted too often and is tried slowly",
     GAVE_UP = 121 Error "a service is not tried again by itself",
     LEFT_ILL = 122 Error "a service whose check fails is left as it is, since a budget of restarts is spent",
+    INCIDENT_OPENED = 130 Warning "a service began to fail: an incident was opened",
+    INCIDENT_CLOSED = 131 Information "an incident of a service is over",
 }
 
 /// What an event is in the event log; `None`: nothing that belongs there.
@@ -108,6 +110,8 @@ pub fn kind(event: &EventKind) -> Option<Kind> {
         EventKind::StopStuck { .. } => STUCK,
         EventKind::CrashLooped { .. } => CRASH_LOOPED,
         EventKind::GaveUp { .. } => GAVE_UP,
+        EventKind::IncidentOpened { .. } => INCIDENT_OPENED,
+        EventKind::IncidentClosed(_) => INCIDENT_CLOSED,
         // What hooks do is told when they fail; the rest is for `keepwell events`.
         EventKind::Started { .. }
         | EventKind::Exited { .. }
@@ -221,8 +225,9 @@ mod tests {
 
     fn events() -> Vec<Event> {
         let at = Now { mono: Mono(5), wall: Wall(1_782_907_200_000) };
-        let of =
-            |service: Option<ServiceId>| move |kind| Event { at, service: service.clone(), run: None, kind };
+        let of = |service: Option<ServiceId>| {
+            move |kind| Event { at, service: service.clone(), run: None, incident: None, kind }
+        };
         let web = told_of_a_service().into_iter().map(of(Some(ServiceId::new("web", 2))));
         web.chain(told_of_the_guardian().into_iter().map(of(None))).collect()
     }

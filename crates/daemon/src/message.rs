@@ -65,6 +65,11 @@ pub enum Message {
         /// One an instance.
         reply: Reply<Vec<wire::Explanation>>,
     },
+    /// The incidents that are open.
+    Incidents {
+        /// In the order of the services' names.
+        reply: Reply<Vec<wire::Incident>>,
+    },
     /// Where an instance answers when it is ready.
     ReadyAt {
         /// Which.

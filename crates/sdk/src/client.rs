@@ -62,6 +62,19 @@ pub struct EventQuery {
     pub limit: Option<u64>,
 }
 
+/// Which incidents. Without a limit: the newest 100.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct IncidentQuery {
+    /// Names or instances; empty: all.
+    pub services: Vec<String>,
+    /// Only what was open at this time or began later, RFC 3339.
+    pub since: Option<String>,
+    /// This one alone, with its timeline.
+    pub id: Option<u64>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
 /// Which output.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LogQuery {
@@ -151,6 +164,14 @@ impl Client {
         Events::open(self.bound(), query).await
     }
 
+    /// Incidents, newest first, and what they say of each service.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn incidents(&self, query: &IncidentQuery) -> Result<wire::Incidents, Error> {
+        self.get(&query.path()).await
+    }
+
     /// Output that was written, oldest first within an instance.
     ///
     /// # Errors
@@ -176,6 +197,16 @@ impl EventQuery {
         query.extend(self.limit.map(|n| ("limit", n.to_string())));
         query.extend(follow.then(|| ("follow", "true".to_owned())));
         path("/v1/events", &query)
+    }
+}
+
+impl IncidentQuery {
+    fn path(&self) -> String {
+        let mut query = named("service", &self.services);
+        query.extend(self.since.clone().map(|t| ("since", t)));
+        query.extend(self.id.map(|n| ("id", n.to_string())));
+        query.extend(self.limit.map(|n| ("limit", n.to_string())));
+        path("/v1/incidents", &query)
     }
 }
 

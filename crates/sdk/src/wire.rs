@@ -10,6 +10,7 @@
 //! | `POST /v1/reload` | [`ReloadRequest`] | [`ReloadReply`] |
 //! | `POST /v1/log-level` | [`LogLevel`] | [`LogLevel`] |
 //! | `GET /v1/events?since=RFC3339&after=SEQ&service=web&limit=100&follow=true` | | `[Event]`, or server-sent events |
+//! | `GET /v1/incidents?service=web&since=RFC3339&limit=20&id=12` | | [`Incidents`] |
 //! | `GET /v1/logs?service=web&lines=10&since=RFC3339&follow=true` | | `[LogLine]`, or server-sent events |
 //!
 //! Errors are a [`Problem`] with status 4xx or 5xx.
@@ -311,6 +312,72 @@ pub struct Event {
     pub exit: Option<Exit>,
     /// `restart_scheduled`: when.
     pub next_attempt: Option<String>,
+    /// The incident that it belongs to.
+    pub incident: Option<u64>,
+    /// `incident_closed`: all of it but its timeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident_report: Option<Box<Incident>>,
+}
+
+/// `GET /v1/incidents`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Incidents {
+    /// Newest first.
+    pub incidents: Vec<Incident>,
+    /// What they say of each service that has one, by name.
+    pub services: Vec<Reliability>,
+}
+
+/// From the first failure of an instance to its stable health.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Incident {
+    /// Its number.
+    pub id: u64,
+    /// `web` or `web@2`.
+    pub service: String,
+    /// `open`; how it ended: `recovered`, `completed`, `stopped`, `removed`, `guardian_stopped`; `unseen`: keepwell ended without
+    /// seeing how.
+    pub state: String,
+    /// The first failure, in plain words.
+    pub cause: String,
+    /// When it began.
+    pub began: String,
+    /// When the health began that lasted, or when it ended otherwise; null while it is open, and when nobody saw it.
+    pub ended: Option<String>,
+    /// While it is well again: when the incident is over unless something fails before.
+    pub closes: Option<String>,
+    /// From its begin to its end; while it is open, to now.
+    pub duration_ms: u64,
+    /// Runs that failed, and starts that did.
+    pub failures: u32,
+    /// Restarts by the policy.
+    pub restarts: u32,
+    /// Restarts that were drawn on the budgets of `[healing]`.
+    pub budget_used: u32,
+    /// What keepwell did: `restarted 3 times`.
+    pub actions: Vec<String>,
+    /// Its events, oldest first; only where one incident was asked for by its number.
+    pub timeline: Vec<Event>,
+    /// Events between the first and the last of `timeline` that are not in it.
+    pub omitted: u64,
+}
+
+/// How often a service fails, and how soon it is well again.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reliability {
+    /// `web` or `web@2`.
+    pub service: String,
+    /// How many incidents are known.
+    pub incidents: u32,
+    /// One is open.
+    pub open: bool,
+    /// Mean time to recovery, of those that recovered.
+    pub mttr_ms: Option<u64>,
+    /// Mean time from the beginning of one to the beginning of the next.
+    pub mtbf_ms: Option<u64>,
 }
 
 /// One line of a service's output.
@@ -333,7 +400,7 @@ pub struct LogLine {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Problem {
-    /// Stable: `unknown_service`, `not_running`, `shutting_down`, `invalid`, `forbidden`, `config`, `busy`, `no_route`,
+    /// Stable: `unknown_service`, `unknown_incident`, `not_running`, `shutting_down`, `invalid`, `forbidden`, `config`, `busy`, `no_route`,
     /// `internal`.
     pub code: String,
     /// In plain words, lower case, no full stop.

@@ -8,6 +8,7 @@ mod enable;
 mod events;
 mod explain;
 mod import;
+mod incidents;
 mod info;
 mod init;
 mod log_level;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Reload(reload::Reload),
     Logs(logs::Logs),
     Events(events::Events),
+    Incidents(incidents::IncidentsArgs),
     Signal(signal::Signal),
     Pause(pause::Pause),
     Resume(resume::Resume),
@@ -94,6 +96,7 @@ impl Command {
             Command::Reload(c) => wait_for(c.run(cx)),
             Command::Logs(c) => wait_for(c.run(cx)),
             Command::Events(c) => wait_for(c.run(cx)),
+            Command::Incidents(c) => wait_for(c.run(cx)),
             Command::Signal(c) => wait_for(c.run()),
             Command::Pause(c) => wait_for(c.run()),
             Command::Resume(c) => wait_for(c.run()),

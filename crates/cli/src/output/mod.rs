@@ -5,6 +5,7 @@
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod human;
+pub(crate) mod incidents;
 pub(crate) mod json;
 pub(crate) mod status;
 pub(crate) mod table;

@@ -27,6 +27,9 @@ impl Supervisor {
             None => {
                 self.spend(i, now);
                 self.begin_stop(i, Cause::Failed(words), now);
+                if let Some(incident) = &mut self.services[i].s.incident {
+                    incident.healed = incident.healed.saturating_add(1);
+                }
             }
         }
     }

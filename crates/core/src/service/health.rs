@@ -78,6 +78,7 @@ impl Supervisor {
             DeadlineReason::Watchdog => self.watchdog_due(i, now),
             DeadlineReason::Heartbeat => self.heartbeat_due(i, now),
             DeadlineReason::HoldEnds => self.hold_ends(i, now),
+            DeadlineReason::IncidentEnds => self.incident_due(i, now),
         }
     }
 
@@ -260,7 +261,14 @@ impl Supervisor {
             && let Some((interval, at)) = &mut a.heartbeat
         {
             *at = now.mono + *interval;
-            a.silent = false;
+            if core::mem::take(&mut a.silent)
+                && let Some(i) = self.runs.get(&run).copied()
+            {
+                if let Some(incident) = &mut self.services[i].s.incident {
+                    incident.calm_since = now.mono;
+                }
+                self.touch(i);
+            }
         }
     }
 

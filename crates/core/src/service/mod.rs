@@ -5,6 +5,7 @@ mod guards;
 pub(crate) mod heal;
 mod health;
 mod hold;
+mod incident;
 mod ladder;
 mod news;
 mod probes;
@@ -26,6 +27,7 @@ use crate::event::{ExitClass, State};
 use crate::guard::Watch;
 use crate::host::HostEvent;
 use crate::id::{ProbeId, RunId, ServiceId};
+use crate::incident::Incident;
 use crate::spec::{Purpose, ServiceSpec};
 use crate::supervisor::{DeadlineReason, ExitRecord, StopRecord};
 use crate::time::{Mono, Wall};
@@ -79,6 +81,8 @@ pub struct ServiceSnapshot {
     /// Why keepwell itself ended the last run, where it failed.
     pub(crate) failure: Option<Box<str>>,
     pub(crate) last_command: Option<(By, String, Wall)>,
+    /// Open since its first failure.
+    pub(crate) incident: Option<Box<Incident>>,
     /// The last state that was told.
     pub(crate) shown: State,
     pub(crate) since: Wall,
@@ -353,6 +357,7 @@ impl Default for ServiceSnapshot {
             last_stop: None,
             failure: None,
             last_command: None,
+            incident: None,
             shown: State::Stopped,
             since: Wall::default(),
             spec: None,
@@ -479,6 +484,7 @@ impl ServiceSnapshot {
             }
             Phase::Alive(a) => {
                 self.deadlines_alive(a, (held, routine), reset_after, &mut add);
+                add(self.incident_ends(reset_after), DeadlineReason::IncidentEnds);
             }
             Phase::Ending(e) => match e.stage {
                 Stage::Step { until, .. } => {

@@ -49,6 +49,10 @@ impl Supervisor {
         s.tracker = tracker;
         if counted || matches!(s.origin, Origin::Bound(_) | Origin::Program) {
             s.restarts = s.restarts.saturating_add(1);
+            if let Some(incident) = &mut s.incident {
+                incident.restarts = incident.restarts.saturating_add(1);
+                incident.acted("restarted");
+            }
         }
         s.touched = false;
         self.services[i].s.program = self.spec(i).fingerprint;

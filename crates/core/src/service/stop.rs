@@ -61,6 +61,7 @@ impl Supervisor {
                 return;
             }
         }
+        self.note_cause(i, &ending.cause, now);
         self.forget_probes(i);
         self.forget_news(i);
         let s = &mut self.services[i].s;
@@ -75,6 +76,17 @@ impl Supervisor {
         self.cancel_hook(i, HookEnd::Cancelled, now);
         self.touch(i);
         self.advance(i, now);
+    }
+
+    /// What is ended because it failed has failed.
+    fn note_cause(&mut self, i: usize, cause: &Cause, now: Now) {
+        let Cause::Failed(words) = cause else { return };
+        let run = self.services[i].s.main_run();
+        let opened = self.failed(i, run, words.clone(), now);
+        if let Some(kind) = opened {
+            self.tell(now, Some(i), run, kind);
+        }
+        self.acted(i, "ended because it failed");
     }
 
     /// Takes the way down as far as it goes now.

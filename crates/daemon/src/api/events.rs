@@ -55,7 +55,7 @@ async fn first_after(state: &ApiState, query: &EventQuery) -> Result<u64, Failur
 }
 
 /// A store is closed only at the very end, when a client that asks again finds nobody.
-fn unread(why: &str) -> Failure {
+pub(super) fn unread(why: &str) -> Failure {
     if why == crate::store::CLOSED { Failure::busy("keepwell is ending") } else { Failure::internal(why) }
 }
 

@@ -37,8 +37,9 @@ impl From<wire::Problem> for Failure {
 }
 
 /// The status of a problem's code; docs/api.md has the same table, and a test holds it there.
-pub(super) const STATUS: [(&str, StatusCode); 10] = [
+pub(super) const STATUS: [(&str, StatusCode); 11] = [
     ("unknown_service", StatusCode::NOT_FOUND),
+    ("unknown_incident", StatusCode::NOT_FOUND),
     ("not_running", StatusCode::CONFLICT),
     ("shutting_down", StatusCode::CONFLICT),
     ("invalid", StatusCode::BAD_REQUEST),

@@ -9,6 +9,7 @@ mod audience;
 mod connection;
 mod events;
 mod failure;
+mod incidents;
 mod logs;
 mod query;
 mod routes;
@@ -182,6 +183,7 @@ fn router(state: Arc<ApiState>) -> Router {
         .route("/v1/reload", post(routes::reload))
         .route("/v1/log-level", post(routes::log_level))
         .route("/v1/events", get(events::events))
+        .route("/v1/incidents", get(incidents::incidents))
         .route("/v1/logs", get(logs::logs))
         .fallback(routes::no_route)
         .method_not_allowed_fallback(routes::no_method)

@@ -78,7 +78,7 @@ pub(super) async fn no_route(uri: Uri) -> Failure {
         "no_route",
         &format!("there is nothing at {}", uri.path()),
         Some(
-            "routes: /v1/info, /v1/services, /v1/services/NAME/explain, /v1/command, /v1/reload, /v1/log-level, /v1/events, /v1/logs",
+            "routes: /v1/info, /v1/services, /v1/services/NAME/explain, /v1/command, /v1/reload, /v1/log-level, /v1/events, /v1/incidents, /v1/logs",
         ),
     )
 }

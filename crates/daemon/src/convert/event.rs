@@ -8,10 +8,10 @@ use keepwell_core::time::Human;
 use keepwell_core::{By, Role, ServiceId, Wall};
 use keepwell_sdk::wire;
 
-use super::{class, exit_text, millis, numbers, role, state_words, time};
+use super::{class, exit_text, incident, millis, numbers, role, state_words, time};
 
 /// Every kind of event and what it tells; docs/api.md is held to this list by a test.
-pub const KINDS: [(&str, &str); 32] = [
+pub const KINDS: [(&str, &str); 34] = [
     ("state_changed", "a service's state changed: `from`, `state`, `reason`"),
     ("started", "a process was started: `pid`, `role`"),
     ("spawn_failed", "a process could not be started: `exit.text`, `role`"),
@@ -44,6 +44,11 @@ pub const KINDS: [(&str, &str); 32] = [
     ("config_applied", "a new configuration was taken on"),
     ("config_rejected", "a new configuration was refused: `reason` has the diagnostics"),
     ("adopted", "a daemon took over from an earlier one"),
+    ("incident_opened", "a service began to fail: `incident`, `reason`"),
+    (
+        "incident_closed",
+        "it has been well for long enough, or ended otherwise: `incident`, `incident_report`",
+    ),
     ("guardian_started", "keepwell came up"),
     ("guardian_stopping", "keepwell goes down"),
     ("told", "anything else that keepwell has to say"),
@@ -57,6 +62,7 @@ pub fn event(e: &Event, seq: u64) -> wire::Event {
         at: time(e.at.wall),
         service: e.service.as_ref().map(ToString::to_string),
         run: e.run.map(|r| r.0),
+        incident: e.incident,
         kind: kind_name(&e.kind).to_owned(),
         level: level_name(level(&e.kind)).to_owned(),
         text: text(e.service.as_ref(), &e.kind),
@@ -97,6 +103,8 @@ fn kind_name(kind: &EventKind) -> &'static str {
         EventKind::ConfigApplied { .. } => "config_applied",
         EventKind::ConfigRejected { .. } => "config_rejected",
         EventKind::Adopted { .. } => "adopted",
+        EventKind::IncidentOpened { .. } => "incident_opened",
+        EventKind::IncidentClosed(_) => "incident_closed",
         EventKind::GuardianStarted => "guardian_started",
         EventKind::GuardianStopping { .. } => "guardian_stopping",
         EventKind::Told { .. } => "told",
@@ -149,6 +157,8 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::LeftoversKilled
         | EventKind::Commanded { .. }
         | EventKind::ConfigApplied { .. }
+        | EventKind::IncidentOpened { .. }
+        | EventKind::IncidentClosed(_)
         | EventKind::GuardianStarted
         | EventKind::GuardianStopping { .. } => Level::Info,
         EventKind::Told { level, .. } => *level,
@@ -212,6 +222,11 @@ fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
         EventKind::ConfigRejected { text } => out.reason = Some(text.clone()),
         EventKind::GuardTripped { value, .. } | EventKind::GuardCleared { value, .. } => {
             out.reason = Some(value.clone());
+        }
+        EventKind::IncidentOpened { cause, .. } => out.reason = Some(cause.clone()),
+        EventKind::IncidentClosed(closed) => {
+            let service = out.service.clone().unwrap_or_default();
+            out.incident_report = Some(Box::new(incident::closed(service, closed)));
         }
         EventKind::Ready { .. }
         | EventKind::ReadyTimedOut { .. }
@@ -312,6 +327,8 @@ fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
             counted(*runs, "running process", "running processes"),
             counted(*missed_exits, "exit", "exits")
         ),
+        EventKind::IncidentOpened { id, cause } => with_reason(format!("{who}: incident {id} began"), cause),
+        EventKind::IncidentClosed(closed) => incident::closing_words(&who, closed),
         EventKind::GuardianStarted => "keepwell is up".to_owned(),
         EventKind::GuardianStopping { reason } => with_reason("keepwell is stopping".to_owned(), reason),
         EventKind::Told { text, .. } => match service {

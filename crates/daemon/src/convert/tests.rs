@@ -4,6 +4,7 @@ use std::time::Duration;
 use keepwell_core::effect::Hold;
 use keepwell_core::event::{Event, EventKind, Level, SpawnError, SpawnErrorKind};
 use keepwell_core::guard::Then;
+use keepwell_core::incident::IncidentEnd;
 use keepwell_core::spec::Purpose;
 use keepwell_core::{By, Mono, Now, RunId};
 
@@ -90,6 +91,9 @@ pub(crate) fn told_of_a_service() -> Vec<EventKind> {
         EventKind::DependencyChanged { lost: Some("db is backing off".into()) },
         EventKind::DependencyChanged { lost: None },
         EventKind::Commanded { by: By("anna".into()), what: "pause --freeze".into() },
+        EventKind::IncidentOpened { id: 12, cause: "exit code 3 after 1.2 s".into() },
+        EventKind::IncidentClosed(Box::new(super::incident::tests::sample(IncidentEnd::Recovered))),
+        EventKind::IncidentClosed(Box::new(super::incident::tests::sample(IncidentEnd::Stopped))),
         EventKind::Told { level: Level::Warn, text: "12 lines were dropped".into() },
     ]
 }
@@ -112,10 +116,16 @@ fn all() -> Vec<wire::Event> {
         at: now(),
         service: Some(ServiceId::new("web", 1)),
         run: Some(RunId(7)),
+        incident: None,
         kind,
     });
-    let guardian =
-        told_of_the_guardian().into_iter().map(|kind| Event { at: now(), service: None, run: None, kind });
+    let guardian = told_of_the_guardian().into_iter().map(|kind| Event {
+        at: now(),
+        service: None,
+        run: None,
+        incident: None,
+        kind,
+    });
     web.chain(guardian).zip(1..).map(|(e, seq)| event(&e, seq)).collect()
 }
 
@@ -142,6 +152,7 @@ fn an_exit_event_carries_numbers() {
         at: now(),
         service: Some(ServiceId::new("web", 2)),
         run: Some(RunId(7)),
+        incident: Some(12),
         kind: exited(killed(9), ExitClass::Retry, Role::Main, false, false),
     };
     insta::assert_snapshot!(serde_json::to_string_pretty(&event(&e, 41)).unwrap());

@@ -26,6 +26,10 @@ impl Engine {
             }
             Message::Health { reply } => drop(reply.send(Ok(self.health()))),
             Message::Explain { name, reply } => drop(reply.send(self.explain(now, &name))),
+            Message::Incidents { reply } => {
+                let open = self.supervisor.incidents(now);
+                drop(reply.send(Ok(open.iter().map(convert::incident::open).collect())));
+            }
             Message::ReadyAt { service, reply } => {
                 let ready = self.resolve(&super::boot::parse_id(&service)).ok().and_then(|s| s.ready.port());
                 drop(reply.send(Ok(ready)));

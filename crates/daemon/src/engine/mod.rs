@@ -459,7 +459,7 @@ impl Engine {
 
     /// Tells a fact of the shell's own.
     fn emit(&mut self, now: Now, service: Option<ServiceId>, kind: EventKind) {
-        self.publish(&Event { at: now, service, run: None, kind });
+        self.publish(&Event { at: now, service, run: None, incident: None, kind });
     }
 
     /// An instance is no more: nothing of it runs.

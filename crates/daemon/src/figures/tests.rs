@@ -22,7 +22,13 @@ fn ended(tally: &mut Tally, status: ExitStatus, expected: bool) {
         was_ready: true,
         expected,
     };
-    let event = Event { at: Now::default(), service: Some(ServiceId::new("web", 2)), run: None, kind };
+    let event = Event {
+        at: Now::default(),
+        service: Some(ServiceId::new("web", 2)),
+        run: None,
+        incident: None,
+        kind,
+    };
     tally.told(&event, &convert::event(&event, 1));
 }
 

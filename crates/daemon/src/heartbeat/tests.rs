@@ -88,6 +88,7 @@ fn shown(message: Message) -> String {
         | Message::Figures { .. }
         | Message::Standing { .. }
         | Message::Health { .. }
+        | Message::Incidents { .. }
         | Message::Info { .. }
         | Message::ReadyAt { .. }
         | Message::Reload { .. }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::incidents;
 use keepwell_core::effect::Hold;
 use keepwell_core::supervisor::Persisted;
 use keepwell_core::{By, Record, ServiceId, Wall};
@@ -15,7 +16,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
 /// Each brings the schema from the version of its index to the next (`PRAGMA user_version`). Never changed once
 /// released, and only ever adding, so that an older keepwell can go on with a newer file.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE desired (
         service TEXT NOT NULL, instance INTEGER NOT NULL,
         up INTEGER NOT NULL, by TEXT NOT NULL, at INTEGER NOT NULL,
@@ -27,7 +29,9 @@ const MIGRATIONS: [&str; 1] = ["
         PRIMARY KEY (service, instance)) WITHOUT ROWID;
     CREATE TABLE scaled (service TEXT PRIMARY KEY, instances INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE events (seq INTEGER PRIMARY KEY, at TEXT NOT NULL, service TEXT, json TEXT NOT NULL);
-"];
+",
+    incidents::SCHEMA,
+];
 
 /// Old events go in batches of this many: one small deletion now and then instead of one an event.
 const PRUNE_BATCH: u64 = 1_000;
@@ -155,6 +159,7 @@ impl Db {
         read_enabled(&self.connection, &mut p)?;
         read_holds(&self.connection, &mut p)?;
         read_scaled(&self.connection, &mut p)?;
+        p.incidents = incidents::last(&self.connection)?;
         Ok((p, self.last_seq))
     }
 
@@ -185,7 +190,9 @@ impl Db {
             for e in events {
                 // Text and numbers always serialise; an event that did not would only lose its details.
                 let json = serde_json::to_string(&**e).unwrap_or_else(|_| "{}".to_owned());
-                insert.execute(params![to_sql(e.seq), e.at, e.service, json])?;
+                if insert.execute(params![to_sql(e.seq), e.at, e.service, json])? > 0 {
+                    incidents::note(&t, e, &json)?;
+                }
             }
         }
         t.commit()?;
@@ -309,6 +316,7 @@ pub(super) fn salvage(path: &Path) -> (Persisted, u64) {
     let _ = read_enabled(&connection, &mut p);
     let _ = read_holds(&connection, &mut p);
     let _ = read_scaled(&connection, &mut p);
+    p.incidents = incidents::last(&connection).unwrap_or(0);
     let last = bounds(&connection).map_or(0, |(_, last)| last);
     (p, last)
 }

@@ -10,6 +10,7 @@
 //! was gathered in the last 20 ms.
 
 mod db;
+mod incidents;
 mod query;
 mod queue;
 mod writer;
@@ -24,6 +25,8 @@ use keepwell_sdk::wire;
 
 use crate::message::{EngineHandle, Message};
 use db::{Db, OpenError};
+pub use incidents::IncidentQuery;
+pub(crate) use incidents::reliability;
 pub use query::{EventQuery, ServiceFilter};
 use queue::{Op, Queue};
 use writer::Writer;
@@ -154,6 +157,15 @@ impl Store {
         query::read(held.on_disk.then_some(self.path.as_path()), &held.events, query)
     }
 
+    /// Reads incidents, newest first, with all that was appended before the call. Waits for the disk as `events` does.
+    ///
+    /// # Errors
+    /// As for [`Store::events`].
+    pub fn incidents(&self, query: &IncidentQuery) -> Result<Vec<wire::Incident>, String> {
+        let held = self.flush()?;
+        incidents::read(held.on_disk.then_some(self.path.as_path()), &held.events, query)
+    }
+
     /// The number after which an ascending read finds what `query` means: for reading it page by page.
     ///
     /// # Errors
@@ -210,7 +222,7 @@ fn open_or_replace(path: &Path, limits: Limits, notes: &mut Vec<String>) -> (Opt
         Ok((db, aside)) => {
             notes.push(format!(
                 "a fresh store was begun; the old one is {aside}, and {} could be read from it",
-                if known.persisted == Persisted::default() {
+                if (Persisted { incidents: 0, ..known.persisted.clone() }) == Persisted::default() {
                     "nothing of the operators' will"
                 } else {
                     "the operators' will"

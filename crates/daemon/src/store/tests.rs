@@ -299,3 +299,85 @@ fn a_closed_store_refuses_and_does_not_hang() {
     opened.store.append(event(1, None));
     assert!(opened.store.events(&all()).is_err());
 }
+
+/// An event of incident 3 of web, or of the guardian.
+fn of_incident(seq: u64, kind: &str) -> Arc<wire::Event> {
+    let report = wire::Incident {
+        id: 3,
+        service: "web".into(),
+        state: "recovered".into(),
+        duration_ms: 4_000,
+        ..wire::Incident::default()
+    };
+    Arc::new(wire::Event {
+        kind: kind.into(),
+        incident: (kind != "guardian_started").then_some(3),
+        reason: Some("exit code 3".into()),
+        incident_report: (kind == "incident_closed").then(|| Box::new(report)),
+        ..(*event(seq, Some("web"))).clone()
+    })
+}
+
+#[test]
+fn an_incident_is_made_of_its_events_and_bounded_in_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Store::open(dir.path());
+    let one = IncidentQuery { id: Some(3), ..IncidentQuery::default() };
+    opened.store.append(of_incident(1, "exited"));
+    opened.store.append(of_incident(2, "incident_opened"));
+    for seq in 3..=120 {
+        opened.store.append(of_incident(seq, "told"));
+    }
+    let open = opened.store.incidents(&one).unwrap().remove(0);
+    assert_eq!((open.state.as_str(), open.cause.as_str()), ("open", "exit code 3"));
+    // The first half and the newest; each is counted.
+    let seqs: Vec<u64> = open.timeline.iter().map(|e| e.seq).collect();
+    assert_eq!(seqs, (1..=50).chain(71..=120).collect::<Vec<_>>());
+    assert_eq!(open.omitted, 20);
+    // What a reborn daemon gives again is no news.
+    opened.store.append(of_incident(120, "told"));
+    assert_eq!(opened.store.incidents(&one).unwrap()[0].omitted, 20);
+
+    opened.store.append(of_incident(121, "incident_closed"));
+    let all = opened.store.incidents(&IncidentQuery::default()).unwrap();
+    assert_eq!((all.len(), all[0].state.as_str(), all[0].timeline.len()), (1, "recovered", 0));
+    opened.store.shutdown();
+    assert_eq!(Store::open(dir.path()).persisted.incidents, 3);
+}
+
+#[test]
+fn what_was_open_when_keepwell_died_was_not_seen_to_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).store;
+    store.append(of_incident(1, "incident_opened"));
+    store.append(of_incident(2, "guardian_started"));
+    assert_eq!(store.incidents(&IncidentQuery::default()).unwrap()[0].state, "unseen");
+    let services = reliability(&store.incidents(&IncidentQuery::default()).unwrap());
+    assert_eq!((services[0].incidents, services[0].open, services[0].mttr_ms), (1, false, None));
+}
+
+#[test]
+fn an_incident_is_known_where_nothing_can_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(&dir.path().join("gone"), Limits::default()).store;
+    store.append(of_incident(1, "incident_opened"));
+    store.append(of_incident(2, "told"));
+    let one = IncidentQuery { id: Some(3), ..IncidentQuery::default() };
+    let found = store.incidents(&one).unwrap();
+    assert_eq!((found[0].state.as_str(), found[0].timeline.len()), ("open", 2));
+    store.append(of_incident(3, "incident_closed"));
+    assert_eq!(store.incidents(&one).unwrap()[0].state, "recovered");
+}
+
+#[test]
+fn old_incidents_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).store;
+    let kept = u64::try_from(incidents::KEPT).unwrap();
+    for id in 1..=kept + 5 {
+        let begins = wire::Event { incident: Some(id), ..(*of_incident(id, "incident_opened")).clone() };
+        store.append(Arc::new(begins));
+    }
+    let all = store.incidents(&IncidentQuery::default()).unwrap();
+    assert_eq!((all.len() as u64, all[0].id, all[all.len() - 1].id), (kept, kept + 5, 6));
+}

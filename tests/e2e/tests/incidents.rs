@@ -1,0 +1,94 @@
+//! The story of an incident, from the first failure to stable health.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+use keepwell_e2e::{Guardian, sys, wait_some, wait_until};
+use keepwell_sdk::wire::{Incident, Incidents};
+
+fn incidents(g: &Guardian, args: &[&str]) -> Incidents {
+    let answer = g.cli(&[&["incidents", "--json"], args].concat()).good();
+    serde_json::from_str(&answer.out).unwrap()
+}
+
+fn only(g: &Guardian, service: &str) -> Option<Incident> {
+    let mut all = incidents(g, &[service]).incidents;
+    assert!(all.len() <= 1, "{all:?}");
+    all.pop()
+}
+
+/// Fails until a file is there, and then runs.
+const FLAKY: &str = "[services.flaky]
+command = ['/bin/sh', '-c', 'test -e fixed || { echo out of luck; exit 3; }; exec sleep 1000']
+restart = { delay = '100ms', limit = 'off', reset_after = '2s' }
+[services.steady]
+command = ['sleep', '1000']
+";
+
+#[test]
+fn an_incident_runs_from_the_first_failure_to_stable_health() {
+    let g = Guardian::up(FLAKY);
+    let open = wait_some("some failures", || only(&g, "flaky").filter(|i| i.failures >= 3));
+    assert_eq!((open.state.as_str(), open.id), ("open", 1));
+    assert!(open.cause.starts_with("exit code 3 after "), "{open:?}");
+    g.cli(&["explain", "flaky"]).good().says(&["incident", "keepwell incidents 1"]);
+    g.cli(&["incidents"]).good().says(&["flaky", "1 is open: keepwell incidents 1"]);
+
+    // It survives the daemon, and so does its number.
+    let before = g.daemon();
+    sys::kill(before, sys::SIGKILL);
+    wait_some("another daemon", || g.info().map(|i| i.daemon_pid).filter(|pid| *pid != before));
+    let after = wait_some("it again", || only(&g, "flaky"));
+    assert_eq!((after.id, after.began.as_str()), (1, open.began.as_str()));
+    assert!(after.failures >= open.failures, "{after:?}");
+
+    g.write("fixed", "");
+    let over = wait_some("its end", || only(&g, "flaky").filter(|i| i.state == "recovered"));
+    assert_eq!(over.id, 1);
+    assert!(over.restarts >= 3 && over.failures == over.restarts, "{over:?}");
+    let found = incidents(&g, &["1"]);
+    let story = &found.incidents[0].timeline;
+    assert_eq!(story.first().map(|e| e.kind.as_str()), Some("exited"));
+    assert_eq!(story.last().map(|e| e.kind.as_str()), Some("incident_closed"));
+    assert!(story.iter().all(|e| e.incident == Some(1) && e.service.as_deref() == Some("flaky")));
+    assert_eq!(found.services[0].mttr_ms, Some(over.duration_ms));
+    assert_eq!(found.services[0].mtbf_ms, None);
+    g.cli(&["incidents", "1"]).good().says(&["Incident 1: flaky was well again after", "restarted ("]);
+
+    // Another failure is another incident, and then there is a time between the two.
+    sys::kill(g.pid("flaky"), sys::SIGKILL);
+    wait_until("a second one", || {
+        let found = incidents(&g, &["flaky"]);
+        found.incidents.len() == 2 && found.services[0].mtbf_ms.is_some()
+    });
+    let events = g.events();
+    assert!(!events.iter().any(|e| e.service.as_deref() == Some("steady") && e.incident.is_some()));
+    g.cli(&["incidents", "77"]).with_code(2).says(&["no incident 77 is known"]);
+    g.end();
+}
+
+#[test]
+fn incidents_outlive_keepwell_and_keep_their_numbers() {
+    let mut g = Guardian::up(FLAKY);
+    wait_some("a failure", || only(&g, "flaky"));
+    g.interrupt();
+    assert_eq!(g.wait_exit(), 0, "{}", g.traces());
+    g.start(&[]);
+    g.wait_answering();
+    let two = wait_some("a second one", || {
+        let found = incidents(&g, &["flaky"]).incidents;
+        (found.len() == 2).then_some(found)
+    });
+    assert_eq!((two[1].id, two[1].state.as_str()), (1, "guardian_stopped"));
+    assert_eq!((two[0].id, two[0].state.as_str()), (2, "open"));
+
+    // Whatever was open when all of keepwell died was not seen to end.
+    sys::kill(g.anchor(), sys::SIGKILL);
+    g.wait_exit();
+    g.start(&[]);
+    g.wait_answering();
+    let three = wait_some("a third one", || {
+        let found = incidents(&g, &["flaky"]).incidents;
+        (found.len() == 3).then_some(found)
+    });
+    assert_eq!((three[1].id, three[1].state.as_str()), (2, "unseen"));
+    g.end();
+}
