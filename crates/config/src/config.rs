@@ -18,7 +18,7 @@ pub use crate::element::identity::Account;
 pub use crate::element::limits::Bound;
 
 use crate::diagnostic::Diagnostic;
-use crate::http::{HttpExpect, HttpRequest};
+use crate::http::{GrpcAsk, HttpExpect, HttpRequest, LineRule};
 use crate::read::At;
 
 /// Where a configuration is used. Relative paths and `{ from = "NAME" }` are looked up here.
@@ -253,6 +253,17 @@ pub enum Ready {
     Tcp(Box<str>),
     /// A Unix socket accepts.
     Unix(Box<str>),
+    /// A named pipe accepts.
+    Pipe(Box<str>),
+    /// A health service of gRPC says so.
+    Grpc(Box<GrpcAsk>),
+    /// A line of output has come in time, or has not. Only a check that goes on is of this kind.
+    Line {
+        /// It was compiled once, so it does.
+        pattern: Box<str>,
+        /// When.
+        rule: LineRule,
+    },
     /// A program exits with 0.
     Exec(Command),
     /// A line of output matches this regular expression.
@@ -271,6 +282,13 @@ pub enum Ready {
     },
     /// `READY=1`.
     Notify,
+}
+
+impl Ready {
+    /// A line that must have come at some time since the start.
+    pub(crate) fn is_line_once(&self) -> bool {
+        matches!(self, Ready::Line { rule: LineRule::Once, .. })
+    }
 }
 
 /// Programs around a service's life.

@@ -115,6 +115,9 @@ fn programs<'a>(
         | ResolvedReady::Http(_)
         | ResolvedReady::Tcp { .. }
         | ResolvedReady::Unix(_)
+        | ResolvedReady::Pipe(_)
+        | ResolvedReady::Grpc(_)
+        | ResolvedReady::Line { .. }
         | ResolvedReady::Log { .. }
         | ResolvedReady::File(_)
         | ResolvedReady::Fresh { .. }

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::Method;
 
@@ -57,6 +58,52 @@ pub struct HttpExpect {
     pub pattern: Option<Box<str>>,
     /// What its body, as JSON, must hold at these places (RFC 6901).
     pub json: Box<[(Box<str>, JsonValue)]>,
+}
+
+/// The files of a connection by TLS; absolute.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TlsPaths {
+    /// The authorities that are trusted, instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// A certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// A question to the health service of gRPC. Texts may hold `${…}`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GrpcAsk {
+    /// `host:port` or `https://host:port`.
+    pub address: Box<str>,
+    /// Whose health; empty: the server's.
+    pub service: Box<str>,
+    /// File of the authorities that are trusted, instead of the system's.
+    pub ca: Option<Box<str>>,
+    /// File of the certificate that keepwell shows, and of its key.
+    pub identity: Option<(Box<str>, Box<str>)>,
+}
+
+/// The same with everything filled in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GrpcTarget {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whose health; empty: the server's.
+    pub service: String,
+    /// Over TLS.
+    pub tls: Option<TlsPaths>,
+}
+
+/// When a line of output that matches must have come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LineRule {
+    /// Since the start.
+    Once,
+    /// No longer ago than this.
+    Within(Duration),
+    /// Longer ago than this, or never.
+    NotWithin(Duration),
 }
 
 /// What stands at a place in JSON.

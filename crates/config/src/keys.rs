@@ -21,7 +21,7 @@ use crate::element::duration::Written;
 use crate::element::env::EnvValue;
 use crate::element::signal::signal_name;
 use crate::element::{capability, size};
-use crate::http::{HttpExpect, HttpRequest, JsonValue};
+use crate::http::{HttpExpect, HttpRequest, JsonValue, LineRule};
 
 /// What it takes for a change to count.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -342,10 +342,18 @@ fn ready(t: &mut Teller<'_>, spec: &ServiceSpec, config: &ServiceConfig) {
         Ready::Http(ask) => http(t, &ask.0, &ask.1),
         Ready::Tcp(address) => t.live("tcp", &Quoted(address)),
         Ready::Unix(path) => t.live("unix", &Quoted(path)),
+        Ready::Pipe(name) => t.live("pipe", &Quoted(name)),
+        Ready::Grpc(ask) => {
+            t.live("grpc", &Quoted(&ask.address));
+            if !ask.service.is_empty() {
+                t.live("service", &Quoted(&ask.service));
+            }
+            tls(t, ask.ca.as_deref(), ask.identity.as_ref());
+        }
         Ready::Exec(command) => t.live("exec", command),
         Ready::Log { pattern } => t.live("log", &Quoted(pattern)),
         Ready::File(path) => t.live("file", &Quoted(path)),
-        Ready::Fresh { .. } => {}
+        Ready::Fresh { .. } | Ready::Line { .. } => {}
         Ready::Notify => t.restart("notify", &true),
     }
     let goes_on = spec.probes.iter().find(|p| p.purpose == Purpose::Ready);
@@ -401,10 +409,14 @@ fn http(t: &mut Teller<'_>, request: &HttpRequest, expect: &HttpExpect) {
     if !expect.json.is_empty() {
         t.live("json", &Json(&expect.json));
     }
-    if let Some(ca) = &request.ca {
+    tls(t, request.ca.as_deref(), request.identity.as_ref());
+}
+
+fn tls(t: &mut Teller<'_>, ca: Option<&str>, identity: Option<&(Box<str>, Box<str>)>) {
+    if let Some(ca) = ca {
         t.live("ca", &Quoted(ca));
     }
-    if let Some((certificate, key)) = &request.identity {
+    if let Some((certificate, key)) = identity {
         t.live("certificate", &Quoted(certificate));
         t.live("key", &Quoted(key));
     }
@@ -442,6 +454,25 @@ impl Display for ProbeText<'_> {
             }
             Ready::Tcp(address) => write!(f, "{{ tcp = {}", Quoted(address))?,
             Ready::Unix(path) => write!(f, "{{ unix = {}", Quoted(path))?,
+            Ready::Pipe(name) => write!(f, "{{ pipe = {}", Quoted(name))?,
+            Ready::Grpc(ask) => {
+                write!(f, "{{ grpc = {}, service = {}", Quoted(&ask.address), Quoted(&ask.service))?;
+                if let Some(ca) = &ask.ca {
+                    write!(f, ", ca = {}", Quoted(ca))?;
+                }
+                if let Some((certificate, key)) = &ask.identity {
+                    write!(f, ", certificate = {}, key = {}", Quoted(certificate), Quoted(key))?;
+                }
+            }
+            Ready::Line { pattern, rule } => match rule {
+                LineRule::Once => write!(f, "{{ log = {}", Quoted(pattern))?,
+                LineRule::Within(w) => {
+                    write!(f, "{{ log = {}, within = \"{}\"", Quoted(pattern), Written(*w))?
+                }
+                LineRule::NotWithin(w) => {
+                    write!(f, "{{ no_log = {}, within = \"{}\"", Quoted(pattern), Written(*w))?
+                }
+            },
             Ready::Exec(command) => write!(f, "{{ exec = {command}")?,
             Ready::Fresh { path, within } => {
                 write!(f, "{{ file = {}, within = \"{}\"", Quoted(path), Written(*within))?;

@@ -37,7 +37,9 @@ pub use element::duration::parse as parse_duration;
 pub use element::signal::{signal_name, signal_number};
 pub use element::size::parse as parse_size;
 pub use host::Host;
-pub use http::{HttpExpect, HttpRequest, HttpTarget, JsonValue, Secret};
+pub use http::{
+    GrpcAsk, GrpcTarget, HttpExpect, HttpRequest, HttpTarget, JsonValue, LineRule, Secret, TlsPaths,
+};
 pub use keepwell_core::spec::System;
 pub use keys::{Change, Class, diff};
 pub use load::load;

@@ -14,7 +14,7 @@ use crate::config::{
 };
 use crate::diagnostic::Diagnostic;
 use crate::element::env::reserved;
-use crate::http::{HttpRequest, HttpTarget, Secret};
+use crate::http::{GrpcAsk, GrpcTarget, HttpRequest, HttpTarget, LineRule, Secret, TlsPaths};
 use crate::template::{Rule, Unknown, expand, names};
 
 /// What one instance is started with.
@@ -93,6 +93,17 @@ pub enum ResolvedReady {
     },
     /// A Unix socket accepts.
     Unix(PathBuf),
+    /// A named pipe accepts.
+    Pipe(String),
+    /// A health service of gRPC says so.
+    Grpc(GrpcTarget),
+    /// A line of output has come in time, or has not.
+    Line {
+        /// A regular expression.
+        pattern: String,
+        /// When.
+        rule: LineRule,
+    },
     /// A program exits with 0.
     Exec(Vec<String>),
     /// A line of output matches.
@@ -120,9 +131,12 @@ impl ResolvedReady {
         match self {
             ResolvedReady::Http(target) => Some((target.host, target.port)),
             ResolvedReady::Tcp { host, port } => Some((host, port)),
+            ResolvedReady::Grpc(target) => Some((target.host, target.port)),
             ResolvedReady::None
             | ResolvedReady::Delay(_)
             | ResolvedReady::Unix(_)
+            | ResolvedReady::Pipe(_)
+            | ResolvedReady::Line { .. }
             | ResolvedReady::Exec(_)
             | ResolvedReady::Log { .. }
             | ResolvedReady::File(_)
@@ -469,6 +483,11 @@ impl ServiceConfig {
                 ResolvedReady::Tcp { host, port: port.ok_or("the port is missing: \"127.0.0.1:5432\"")? }
             }
             Ready::Unix(path) => ResolvedReady::Unix(cx.base.join(fill(path)?)),
+            Ready::Pipe(name) => ResolvedReady::Pipe(fill(name)?),
+            Ready::Grpc(ask) => ResolvedReady::Grpc(filled_grpc(ask, filler)?),
+            Ready::Line { pattern, rule } => {
+                ResolvedReady::Line { pattern: pattern.to_string(), rule: *rule }
+            }
             Ready::Exec(command) => ResolvedReady::Exec(self.argv(command, filler).map_err(|t| t.words())?),
             Ready::Log { pattern } => ResolvedReady::Log { pattern: pattern.to_string() },
             Ready::File(path) => ResolvedReady::File(cx.base.join(fill(path)?)),
@@ -494,6 +513,21 @@ fn filled_request(request: &HttpRequest, filler: &Filler<'_>) -> Result<HttpTarg
         identity: identity.map(|(cert, key)| Ok::<_, String>((path(cert)?, path(key)?))).transpose()?,
         ..http_target(&fill(&request.url)?)?
     })
+}
+
+fn filled_grpc(ask: &GrpcAsk, filler: &Filler<'_>) -> Result<GrpcTarget, String> {
+    let fill = |text: &str| filler.fill(text, Rule::Plain).map(Cow::into_owned).map_err(|t| t.words());
+    let path = |text: &str| fill(text).map(|p| filler.cx.base.join(p));
+    let address = fill(&ask.address)?;
+    let (https, place) = match address.strip_prefix("https://") {
+        Some(place) => (true, place.trim_end_matches('/')),
+        None => (false, address.as_str()),
+    };
+    let (host, port) = host_port(place)?;
+    let port = port.ok_or("the port is missing: \"127.0.0.1:50051\"")?;
+    let identity = ask.identity.as_ref().map(|(cert, key)| Ok::<_, String>((path(cert)?, path(key)?)));
+    let tls = TlsPaths { ca: ask.ca.as_deref().map(path).transpose()?, identity: identity.transpose()? };
+    Ok(GrpcTarget { host, port, service: fill(&ask.service)?, tls: https.then_some(tls) })
 }
 
 /// What every program may need of keepwell's own environment.

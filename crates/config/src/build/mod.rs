@@ -264,12 +264,15 @@ impl Building<'_, '_> {
             Ready::Http { .. } => raw.http.as_ref(),
             Ready::Tcp(_) => raw.tcp.as_ref(),
             Ready::Unix(_) => raw.unix.as_ref(),
+            Ready::Pipe(_) => raw.pipe.as_ref(),
+            Ready::Grpc(_) => raw.grpc.as_ref(),
             Ready::File(_) => raw.file.as_ref(),
             Ready::None
             | Ready::Delay(_)
             | Ready::Exec(_)
             | Ready::Log { .. }
             | Ready::Notify
+            | Ready::Line { .. }
             | Ready::Fresh { .. } => None,
         };
         let Some(filled) = filled else { return };

@@ -11,9 +11,10 @@ use super::policy::limit;
 use crate::config::{Command, Ready, ServiceConfig};
 use crate::element::healing::RawHealing;
 use crate::element::probe::RawProbe;
-use crate::element::ready::ReadyTable;
+use crate::element::ready::{Pattern, ReadyTable};
 use crate::element::scalar::Int;
 use crate::element::service::RawService;
+use crate::http::LineRule;
 use crate::read::{At, Draft, Located, Reader};
 use crate::resolve::Filler;
 
@@ -61,12 +62,16 @@ impl Building<'_, '_> {
     fn probe(&mut self, raw: &RawProbe, purpose: Purpose, at: At, built: &mut Built) {
         let table = format!("services.{}.{}", self.name, purpose.name());
         let asked = raw.asked();
-        let checks = asked.checks();
+        let mut checks = asked.checks();
+        checks.extend(raw.no_log.as_ref().map(|l| ("no_log", l.at)));
         match checks.as_slice() {
             [] if raw.bad.is_empty() => {
                 let d =
                     Draft::error("missing-key", at, format!("a check in {table} says not what is checked"));
-                self.tell(d.label("what shall be checked?").help("one of http, tcp, unix, exec, file"));
+                self.tell(
+                    d.label("what shall be checked?")
+                        .help("one of http, tcp, unix, pipe, grpc, exec, log, no_log, file"),
+                );
                 return;
             }
             [] => return,
@@ -80,13 +85,19 @@ impl Building<'_, '_> {
         }
         let [(check, at)] = checks.as_slice() else { return };
         self.extras(raw, check, &table);
-        let how = match &raw.file {
-            Some(path) => Ready::Fresh {
-                path: path.value.0.clone(),
-                within: self.span(raw.within.as_ref(), WITHIN, "within", &table),
-            },
-            None => self.check(&asked, purpose.name()),
+        let within = self.span(raw.within.as_ref(), WITHIN, "within", &table);
+        let line = |pattern: &Located<Pattern>, rule| Ready::Line { pattern: pattern.value.0.clone(), rule };
+        let how = match (&raw.file, &raw.log, &raw.no_log) {
+            (Some(path), ..) => Ready::Fresh { path: path.value.0.clone(), within },
+            (None, Some(log), _) if purpose == Purpose::Startup => line(log, LineRule::Once),
+            (None, Some(log), _) => line(log, LineRule::Within(within)),
+            (None, None, Some(log)) => line(log, LineRule::NotWithin(within)),
+            (None, None, None) => self.check(&asked, purpose.name()),
         };
+        if let Some(within) = raw.within.as_ref().filter(|_| how.is_line_once()) {
+            let message = format!("`within` in {table} has no effect: it looks at all lines since the start");
+            self.tell(Draft::error("no-effect", within.at, message).label("take it away"));
+        }
         if how == Ready::None {
             return;
         }
@@ -106,10 +117,17 @@ impl Building<'_, '_> {
 
     /// Keys that say nothing beside this check.
     fn extras(&mut self, raw: &RawProbe, check: &str, table: &str) {
-        let http = super::http::keys(&raw.asked()).map(|(key, at)| (key, at, "http"));
-        let all = [("within", raw.within.as_ref().map(|l| l.at), "file")];
+        let http = super::http::keys(&raw.asked()).map(|(key, at)| {
+            let with: &[&str] =
+                if matches!(key, "ca" | "certificate" | "key") { &["http", "grpc"] } else { &["http"] };
+            (key, at, with)
+        });
+        let all: [(_, _, &[&str]); 2] = [
+            ("within", raw.within.as_ref().map(|l| l.at), &["file", "log", "no_log"]),
+            ("service", raw.service.as_ref().map(|l| l.at), &["grpc"]),
+        ];
         for (key, at, with) in http.into_iter().chain(all) {
-            if let Some(at) = at.filter(|_| check != with) {
+            if let Some(at) = at.filter(|_| !with.contains(&check)) {
                 let d =
                     Draft::error("no-effect", at, format!("`{key}` in {table} has no effect with `{check}`"));
                 self.tell(d.label("take it away"));
@@ -124,7 +142,16 @@ impl Building<'_, '_> {
         }
         let table = format!("services.{}.ready", self.name);
         let how = self.check(t, "ready");
-        if !matches!(how, Ready::Http { .. } | Ready::Tcp(_) | Ready::Unix(_) | Ready::Exec(_)) {
+        let goes_on = matches!(
+            how,
+            Ready::Http(_)
+                | Ready::Tcp(_)
+                | Ready::Unix(_)
+                | Ready::Pipe(_)
+                | Ready::Grpc(_)
+                | Ready::Exec(_)
+        );
+        if !goes_on {
             return;
         }
         built.specs.push(Probe {
@@ -147,6 +174,7 @@ impl Building<'_, '_> {
             if let Err(why) = config.resolved_check(how, &filler, self.cx) {
                 let message = format!("`{key}` in services.{} is no address that can be checked", self.name);
                 let help = match how {
+                    Ready::Grpc(_) => "grpc = \"127.0.0.1:50051\"",
                     Ready::Http(_) => "http = \"http://127.0.0.1:8080/health\"",
                     _ => "tcp = \"127.0.0.1:5432\"",
                 };
@@ -169,6 +197,13 @@ fn name(how: &Ready) -> String {
         }
         Ready::Tcp(address) => format!("tcp {address}"),
         Ready::Unix(path) => format!("unix {path}"),
+        Ready::Pipe(name) => format!("pipe {name}"),
+        Ready::Grpc(ask) => match &*ask.service {
+            "" => format!("grpc {}", ask.address),
+            service => format!("grpc {} {service}", ask.address),
+        },
+        Ready::Line { pattern, rule: LineRule::NotWithin(_) } => format!("no_log {pattern}"),
+        Ready::Line { pattern, .. } => format!("log {pattern}"),
         Ready::Fresh { path, .. } | Ready::File(path) => format!("file {path}"),
         Ready::Exec(Command::Words(words)) => format!("exec {}", words.first().map_or("", |w| w)),
         Ready::Exec(Command::Shell(_) | Command::Raw(_)) => "exec".to_owned(),

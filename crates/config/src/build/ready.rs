@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use keepwell_core::spec::{Kind, Readiness};
+use keepwell_core::spec::{Kind, Readiness, System};
 
 use super::Building;
 use crate::config::{Method, Ready};
 use crate::element::duration::Span;
 use crate::element::ready::{RawReady, ReadyTable};
 use crate::element::service::RawService;
+use crate::http::GrpcAsk;
 use crate::read::{At, Draft, Located, Reader};
 
 /// From one attempt to the next.
@@ -42,17 +43,21 @@ pub(super) fn one_check(r: &mut Reader<'_>, raw: &RawReady, table: &str) {
 /// Which of the other keys go with a check.
 fn goes_with(check: &str, key: &str) -> bool {
     match key {
-        "method" | "headers" | "send" | "status" | "body" | "body_matches" | "json" | "ca"
-        | "certificate" | "key" => check == "http",
+        "ca" | "certificate" | "key" => matches!(check, "http" | "grpc"),
+        "method" | "headers" | "send" | "status" | "body" | "body_matches" | "json" => check == "http",
+        "service" => check == "grpc",
         "watchdog" => check == "notify",
-        "period" => matches!(check, "http" | "tcp" | "unix" | "exec" | "file"),
-        "success_threshold" | "failure_threshold" => matches!(check, "http" | "tcp" | "unix" | "exec"),
+        "period" => matches!(check, "http" | "tcp" | "unix" | "pipe" | "grpc" | "exec" | "file"),
+        "success_threshold" | "failure_threshold" => {
+            matches!(check, "http" | "tcp" | "unix" | "pipe" | "grpc" | "exec")
+        }
         _ => check != "delay",
     }
 }
 
 fn extras(t: &ReadyTable) -> impl Iterator<Item = (&'static str, At)> {
     let all = [
+        ("service", t.service.as_ref().map(|l| l.at)),
         ("period", t.period.as_ref().map(|l| l.at)),
         ("timeout", t.timeout.as_ref().map(|l| l.at)),
         ("watchdog", t.watchdog.as_ref().map(|l| l.at)),
@@ -100,7 +105,7 @@ impl Building<'_, '_> {
             if let Some((key, at)) = extras(t).next().filter(|_| t.bad.is_empty()) {
                 let message = format!("`{key}` in services.{}.ready has no check to go with", self.name);
                 let d = Draft::error("missing-key", at, message).label("what shall be checked?");
-                self.tell(d.help("one of http, tcp, unix, exec, log, file, notify, delay"));
+                self.tell(d.help("one of http, tcp, unix, pipe, grpc, exec, log, file, notify, delay"));
             }
             return none;
         }
@@ -114,12 +119,16 @@ impl Building<'_, '_> {
         let spec = match &how {
             Ready::None => Readiness::None,
             Ready::Delay(d) => Readiness::Delay(*d),
-            Ready::Http(_) | Ready::Tcp(_) | Ready::Unix(_) | Ready::Exec(_) | Ready::File(_) => {
-                Readiness::Probe { period, timeout }
-            }
+            Ready::Http(_)
+            | Ready::Tcp(_)
+            | Ready::Unix(_)
+            | Ready::Pipe(_)
+            | Ready::Grpc(_)
+            | Ready::Exec(_)
+            | Ready::File(_) => Readiness::Probe { period, timeout },
             Ready::Log { .. } | Ready::Notify => Readiness::Signalled { timeout },
             // A readiness check never makes this one.
-            Ready::Fresh { .. } => Readiness::None,
+            Ready::Fresh { .. } | Ready::Line { .. } => Readiness::None,
         };
         Built { spec, how, watchdog }
     }
@@ -137,6 +146,26 @@ impl Building<'_, '_> {
         }
         if let Some(path) = &t.unix {
             return Ready::Unix(path.value.0.clone());
+        }
+        if let Some(name) = &t.pipe {
+            if self.cx.system == System::Unix {
+                let message = format!("`pipe` in services.{}.{purpose} can never pass", self.name);
+                let d = Draft::error("bad-value", name.at, message).label("only Windows has named pipes");
+                self.tell(d.help("unix = \"run/db.sock\""));
+            }
+            return Ready::Pipe(name.value.0.clone());
+        }
+        if let Some(address) = &t.grpc {
+            let table = format!("services.{}.{purpose}", self.name);
+            let https = address.value.0.starts_with("https://");
+            let url = if https { "https://" } else { "http://" };
+            let request = self.http_request(t, url, Method::Post, &table);
+            return Ready::Grpc(Box::new(GrpcAsk {
+                address: address.value.0.clone(),
+                service: t.service.as_ref().map_or_else(Box::default, |s| s.value.0.clone()),
+                ca: request.ca,
+                identity: request.identity,
+            }));
         }
         if let Some(path) = &t.file {
             return Ready::File(path.value.0.clone());

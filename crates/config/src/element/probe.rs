@@ -18,7 +18,7 @@ use crate::read::{Element, Key, Located, Node, Reader, Table, no_hint, schema_of
 pub(crate) const MAX_THRESHOLD: i64 = 10_000;
 
 table! {
-    /// A check that goes on, with exactly one of `http`, `tcp`, `unix`, `exec`, `file`. Short: an address that starts with `http://`, `https://`, `tcp://` or `unix:`.
+    /// A check that goes on, with exactly one of `http`, `tcp`, `unix`, `pipe`, `grpc`, `exec`, `log`, `no_log`, `file`. Short: an address that starts with `http://`, `https://`, `tcp://` or `unix:`.
     RawProbe {
         /// Passes when this `http://` or `https://` address answers with a status of `status`.
         http: Filled = "–", live;
@@ -46,11 +46,21 @@ table! {
         tcp: Filled = "–", live;
         /// Passes when something listens at this Unix socket.
         unix: Filled = "–", live;
+        /// Passes when the standard health service of gRPC at this `host:port` (or `https://host:port`) says `SERVING`.
+        grpc: Filled = "–", live;
+        /// With `grpc`: the service that is asked about.
+        service: Filled = "the whole server", live;
+        /// Passes when something listens at this named pipe, on Windows: `\\.\pipe\name`, or the name alone.
+        pipe: Filled = "–", live;
+        /// Passes when a line of output that matches this regular expression came within `within`; for `startup`: since the start.
+        log: Pattern = "–", live;
+        /// Fails when a line of output that matches this regular expression came within `within`.
+        no_log: Pattern = "–", live;
         /// Passes when this command exits with 0; 2 says that it cannot tell, which never counts.
         exec: CommandText = "–", live;
         /// Passes when this file was written within `within`.
         file: Filled = "–", live;
-        /// With `file`: how old it may be.
+        /// With `file`, `log` and `no_log`: how long ago.
         within: Span = "`\"60s\"`", live;
         /// From one attempt to the next.
         period: Span = "`\"5s\"`", live;
@@ -82,7 +92,11 @@ impl RawProbe {
             key: self.key.clone(),
             tcp: self.tcp.clone(),
             unix: self.unix.clone(),
+            pipe: self.pipe.clone(),
+            grpc: self.grpc.clone(),
+            service: self.service.clone(),
             exec: self.exec.clone(),
+            log: self.log.clone(),
             file: self.file.clone(),
             bad: self.bad.clone(),
             ..ReadyTable::default()
@@ -96,7 +110,7 @@ impl Element for RawProbe {
     }
     fn syntax() -> Cow<'static, str> {
         "a string (\"http://127.0.0.1:8080/health\", \"tcp://127.0.0.1:5432\", \"unix:run/db.sock\") or a table with one of \
-         http, tcp, unix, exec, file ({ http = \"http://127.0.0.1:8080/health\", period = \"5s\", timeout = \"1s\", \
+         http, tcp, unix, pipe, grpc, exec, log, no_log, file ({ http = \"http://127.0.0.1:8080/health\", period = \"5s\", timeout = \"1s\", \
          failure_threshold = 3 })"
             .into()
     }

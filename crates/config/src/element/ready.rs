@@ -41,6 +41,12 @@ table! {
         tcp: Filled = "–", live;
         /// Ready when something listens at this Unix socket.
         unix: Filled = "–", live;
+        /// Ready when the standard health service of gRPC at this `host:port` (or `https://host:port`) says `SERVING`.
+        grpc: Filled = "–", live;
+        /// With `grpc`: the service that is asked about.
+        service: Filled = "the whole server", live;
+        /// Ready when something listens at this named pipe, on Windows: `\\.\pipe\name`, or the name alone.
+        pipe: Filled = "–", live;
         /// Ready when this command exits with 0.
         exec: CommandText = "–", live;
         /// Ready when a line of output matches this regular expression. Nothing is filled in.
@@ -51,13 +57,13 @@ table! {
         notify: bool = "–", restart;
         /// Ready this long after the start.
         delay: Span = "–", live;
-        /// With `http`, `tcp`, `unix`, `exec`, `file`: from one attempt to the next.
+        /// With `http`, `tcp`, `unix`, `pipe`, `grpc`, `exec`, `file`: from one attempt to the next.
         period: Span = "`\"1s\"`", live;
         /// The whole time to become ready after the start; then the start has failed. With a threshold: the time of one attempt.
         timeout: Span = "`\"60s\"`; with a threshold `\"1s\"`", live;
-        /// With `http`, `tcp`, `unix`, `exec`: so many passes in a row make it ready. The check goes on when it has passed.
+        /// With `http`, `tcp`, `unix`, `pipe`, `grpc`, `exec`: so many passes in a row make it ready. The check goes on when it has passed.
         success_threshold: Int<1, MAX_THRESHOLD> = "1", live;
-        /// With `http`, `tcp`, `unix`, `exec`: so many failures in a row take readiness away. The check goes on when it has passed.
+        /// With `http`, `tcp`, `unix`, `pipe`, `grpc`, `exec`: so many failures in a row take readiness away. The check goes on when it has passed.
         failure_threshold: Int<1, MAX_THRESHOLD> = "none: the check ends with its first success", live;
         /// With `notify`: without `WATCHDOG=1` for this long after it was ready, the program is ended and restarted.
         watchdog: Span = "none", restart;
@@ -85,6 +91,8 @@ impl ReadyTable {
             ("http", t.http.as_ref().map(|l| l.at)),
             ("tcp", t.tcp.as_ref().map(|l| l.at)),
             ("unix", t.unix.as_ref().map(|l| l.at)),
+            ("pipe", t.pipe.as_ref().map(|l| l.at)),
+            ("grpc", t.grpc.as_ref().map(|l| l.at)),
             ("exec", t.exec.as_ref().map(|l| l.at)),
             ("log", t.log.as_ref().map(|l| l.at)),
             ("file", t.file.as_ref().map(|l| l.at)),
@@ -101,7 +109,7 @@ impl Element for RawReady {
     }
     fn syntax() -> Cow<'static, str> {
         "a string (\"notify\", \"none\", \"http://127.0.0.1:8080/\", \"tcp://127.0.0.1:5432\", \"unix:run/db.sock\") or \
-         a table with one of http, tcp, unix, exec, log, file, notify, delay ({ http = \"http://127.0.0.1:8080/\", \
+         a table with one of http, tcp, unix, pipe, grpc, exec, log, file, notify, delay ({ http = \"http://127.0.0.1:8080/\", \
          period = \"1s\", timeout = \"60s\" })"
             .into()
     }

@@ -83,7 +83,7 @@ impl Engine {
             Effect::Probe { probe, listed, run, service, timeout } => {
                 let deadline = now.mono + timeout;
                 self.count_attempt(now, probe, listed, &service, timeout);
-                match self.check_of(&service, listed, self.began(run, now)) {
+                match self.check_of(&service, listed, run, self.began(run, now)) {
                     spawn::ReadyCheck::Exec => self.exec_probe(probe, listed, &service, deadline),
                     spawn::ReadyCheck::Network(check) => self.prober.start(probe, check, timeout),
                     spawn::ReadyCheck::None(why) => {

@@ -19,8 +19,8 @@ use keepwell_os::{
 use keepwell_sdk::heartbeat::{ENDPOINT_VARIABLE, PERIOD_VARIABLE};
 
 use super::{Engine, PROGRAMS};
-use crate::log::LogSpec;
-use crate::probe::{Check, HttpAsk, Since, StopRequest, TlsFiles};
+use crate::log::{LogSpec, Sign};
+use crate::probe::{Check, HttpAsk, LineRule, Since, StopRequest, TlsFiles};
 
 /// What the anchor holds for a slot while there is no daemon, in bytes: a few screens of last words.
 const DRAIN_LIMIT: u32 = 256 * 1024;
@@ -44,13 +44,23 @@ fn transient(text: impl Into<String>) -> SpawnError {
 }
 
 impl Engine {
-    pub(super) fn check_of(&mut self, id: &ServiceId, listed: Option<usize>, since: Since) -> ReadyCheck {
+    pub(super) fn check_of(
+        &mut self,
+        id: &ServiceId,
+        listed: Option<usize>,
+        run: RunId,
+        since: Since,
+    ) -> ReadyCheck {
         if let Some(known) = self.checks.get(id, listed) {
             return known;
         }
         let found = match self.resolve(id).map(|r| asked(r, listed)) {
             Err(e) => ReadyCheck::None(e.text),
             Ok(ResolvedReady::Exec(_)) => ReadyCheck::Exec,
+            Ok(ResolvedReady::Line { pattern, rule }) => match self.slots.number(id) {
+                Some(slot) => self.line(slot, run, pattern, rule),
+                None => ReadyCheck::None("it has no log".to_owned()),
+            },
             Ok(ready) => match check(ready, since) {
                 Ok(check) => ReadyCheck::Network(Arc::new(check)),
                 Err(why) => ReadyCheck::None(why),
@@ -140,6 +150,7 @@ impl Engine {
         if role == Role::Main {
             let uid = request.identity.as_ref().map_or_else(identity::own_uid, |found| found.uid);
             self.before_main(id, slot, run, uid, &resolved.ready);
+            self.before_checks(id, slot, run, &resolved.probes);
             if resolved.heartbeat.is_some() {
                 self.listen_beats(id, slot, run);
             }
@@ -325,6 +336,32 @@ impl Engine {
         tree::Limits { memory: limits.memory, cpu_millis: limits.cpu.map(|c| c.0), tasks: limits.tasks }
     }
 
+    /// A check that looks for a line from now on.
+    fn line(&self, slot: u32, run: RunId, pattern: String, rule: keepwell_config::LineRule) -> ReadyCheck {
+        let regex = match regex_lite::Regex::new(&pattern) {
+            Ok(regex) => regex,
+            Err(e) => return ReadyCheck::None(e.to_string()),
+        };
+        let sign = Arc::new(Sign::new(keepwell_os::clock::now().mono));
+        self.log.watch_sign(slot, run, regex, Arc::clone(&sign));
+        let rule = match rule {
+            keepwell_config::LineRule::Once => LineRule::Once,
+            keepwell_config::LineRule::Within(within) => LineRule::Within(within),
+            keepwell_config::LineRule::NotWithin(within) => LineRule::NotWithin(within),
+        };
+        ReadyCheck::Network(Arc::new(Check::line(sign, pattern, rule)))
+    }
+
+    /// The lines that its checks look for, none of which must be missed.
+    fn before_checks(&mut self, id: &ServiceId, slot: u32, run: RunId, probes: &[ResolvedReady]) {
+        for (n, probe) in probes.iter().enumerate() {
+            if let ResolvedReady::Line { pattern, rule } = probe {
+                let check = self.line(slot, run, pattern.clone(), *rule);
+                self.checks.keep(id, Some(n), &check);
+            }
+        }
+    }
+
     /// The mark in its log, its notify socket for this user, its readiness line.
     fn before_main(&mut self, id: &ServiceId, slot: u32, run: RunId, uid: u32, ready: &ResolvedReady) {
         self.log.run_started(slot, run);
@@ -343,6 +380,9 @@ impl Engine {
             | ResolvedReady::Http(_)
             | ResolvedReady::Tcp { .. }
             | ResolvedReady::Unix(_)
+            | ResolvedReady::Pipe(_)
+            | ResolvedReady::Grpc(_)
+            | ResolvedReady::Line { .. }
             | ResolvedReady::Exec(_)
             | ResolvedReady::File(_)
             | ResolvedReady::Fresh { .. } => {}
@@ -414,14 +454,21 @@ fn check(ready: ResolvedReady, since: Since) -> Result<Check, String> {
         ResolvedReady::Tcp { host, port } if host.contains(':') => Check::tcp(&format!("[{host}]:{port}")),
         ResolvedReady::Tcp { host, port } => Check::tcp(&format!("{host}:{port}")),
         ResolvedReady::Unix(path) => Ok(Check::unix(path)),
+        ResolvedReady::Pipe(name) => Ok(Check::pipe(name)),
+        ResolvedReady::Grpc(to) => Check::grpc(&to.host, to.port, to.service, to.tls.map(tls_files)),
         ResolvedReady::File(path) => Ok(Check::file(path, since)),
         ResolvedReady::Fresh { path, within } => Ok(Check::fresh(path, within)),
         ResolvedReady::None
         | ResolvedReady::Delay(_)
         | ResolvedReady::Exec(_)
         | ResolvedReady::Log { .. }
+        | ResolvedReady::Line { .. }
         | ResolvedReady::Notify => Err("there is nothing to try".to_owned()),
     }
+}
+
+fn tls_files(files: keepwell_config::TlsPaths) -> TlsFiles {
+    TlsFiles { ca: files.ca, identity: files.identity }
 }
 
 fn http_ask(target: HttpTarget) -> HttpAsk {

@@ -1,9 +1,12 @@
-//! Waits for a line that means ready.
+//! Waits for a line that means ready, or that a check looks for.
+
+use std::sync::Arc;
 
 use keepwell_core::RunId;
 use regex_lite::Regex;
 
 use super::line::Lines;
+use super::sign::Sign;
 
 /// One run's pattern.
 pub(super) struct LineWatch {
@@ -12,11 +15,23 @@ pub(super) struct LineWatch {
     /// Where this run's output begins, in bytes written into each pipe: what is before it was another run's.
     begin: [u64; 2],
     lines: [Lines; 2],
+    /// What to leave a trace in, again and again. `None`: the line is told once.
+    pub(super) sign: Option<Arc<Sign>>,
 }
 
 impl LineWatch {
     pub(super) fn new(run: RunId, pattern: Regex, begin: [u64; 2]) -> LineWatch {
-        LineWatch { run, pattern, begin, lines: Default::default() }
+        LineWatch { run, pattern, begin, lines: Default::default(), sign: None }
+    }
+
+    /// One that leaves a trace of each line that matches.
+    pub(super) fn lasting(self, sign: Arc<Sign>) -> LineWatch {
+        LineWatch { sign: Some(sign), ..self }
+    }
+
+    /// Nobody reads its trace any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sign.as_ref().is_some_and(|sign| Arc::strong_count(sign) == 1)
     }
 
     /// Takes in what was written into a pipe at position `at`. True when a line matches.

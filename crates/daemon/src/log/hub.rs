@@ -188,7 +188,11 @@ impl Hub {
                 Ask::Begin { slot, run, at } => self.begin_run(slot, run, at),
                 Ask::End { slot, run, at } => self.end_run(slot, run, at),
                 Ask::Adopt { slot, run } => self.adopt_run(slot, run),
-                Ask::Watch { slot, watch } => self.watches.entry(slot).or_default().push(*watch),
+                Ask::Watch { slot, watch } => {
+                    let watches = self.watches.entry(slot).or_default();
+                    watches.retain(|w| !w.is_idle());
+                    watches.push(*watch);
+                }
                 Ask::Unwatch { run } => self.forget_watches(|w| w.run == run),
             }
         }
@@ -386,17 +390,23 @@ impl Hub {
         let Some(watches) = self.watches.get_mut(&number) else {
             return sink.take(source, &mut self.tools, None);
         };
-        let mut at = source.moved();
+        let (mut at, now) = (source.moved(), keepwell_os::clock::now().mono);
         let mut matched = Vec::new();
         let mut seen = |bytes: &[u8]| {
-            let hits = watches.iter_mut().filter_map(|w| w.feed(stream, at, bytes).then_some(w.run));
-            matched.extend(hits);
+            for watch in watches.iter_mut() {
+                if watch.feed(stream, at, bytes) {
+                    match &watch.sign {
+                        Some(sign) => sign.came(now),
+                        None => matched.push(watch.run),
+                    }
+                }
+            }
             at += bytes.len() as u64;
         };
         let took = sink.take(source, &mut self.tools, Some(&mut seen));
         matched.dedup();
         for run in matched {
-            self.forget_watches(|w| w.run == run);
+            self.forget_watches(|w| w.run == run && w.sign.is_none());
             (self.tools.news)(LogNews::Matched { run });
         }
         took

@@ -32,6 +32,7 @@ mod marks;
 mod read;
 mod rotation;
 mod shared;
+mod sign;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ use self::await_line::LineWatch;
 use self::hub::Ask;
 use self::marks::Memory;
 use self::shared::{Door, SlotShared};
+pub use self::sign::Sign;
 
 /// The longest line that is never cut by rotation, and the longest that is given to readers in one piece.
 pub const WINDOW: usize = 64 << 10;
@@ -197,6 +199,13 @@ impl LogHub {
     pub fn watch_line(&self, slot: u32, run: RunId, pattern: Regex) {
         let Some(shared) = self.0.slot(slot) else { return };
         let watch = LineWatch::new(run, pattern, shared.written());
+        self.0.ask(Ask::Watch { slot, watch: Box::new(watch) });
+    }
+
+    /// Leaves a trace of each line that matches, likewise; until the run is no longer watched, or nobody has the sign.
+    pub fn watch_sign(&self, slot: u32, run: RunId, pattern: Regex, sign: Arc<Sign>) {
+        let Some(shared) = self.0.slot(slot) else { return };
+        let watch = LineWatch::new(run, pattern, shared.written()).lasting(sign);
         self.0.ask(Ask::Watch { slot, watch: Box::new(watch) });
     }
 

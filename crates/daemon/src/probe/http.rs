@@ -29,7 +29,7 @@ pub type StatusRange = RangeInclusive<u16>;
 /// A head that is larger is no answer to a probe.
 const MAX_HEAD: usize = 64 << 10;
 /// Told to the probed server.
-const AGENT: &str = concat!("keepwell/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("keepwell/", env!("CARGO_PKG_VERSION"));
 
 /// What to ask, and what answer passes.
 #[derive(Clone, Debug, Default)]
@@ -226,7 +226,7 @@ fn is_gone(error: &hyper::Error) -> bool {
 }
 
 /// Waits for `wanted`, which makes progress only as long as somebody drives the connection.
-async fn driven<T>(connection: impl Future, wanted: impl Future<Output = T>) -> T {
+pub(super) async fn driven<T>(connection: impl Future, wanted: impl Future<Output = T>) -> T {
     let mut wanted = std::pin::pin!(wanted);
     tokio::select! {
         biased;

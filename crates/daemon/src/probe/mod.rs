@@ -7,6 +7,7 @@
 mod address;
 mod answer;
 mod gate;
+mod grpc;
 mod http;
 mod tls;
 
@@ -23,9 +24,11 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::log::Sign;
 use crate::message::{EngineHandle, Message};
 use address::Address;
 use gate::Gate;
+use grpc::GrpcCheck;
 use http::HttpCheck;
 
 pub use http::{HttpAsk, StatusRange, StopRequest};
@@ -40,8 +43,48 @@ enum Kind {
     Http(Box<HttpCheck>),
     Tcp(Address),
     Unix(PathBuf),
+    Pipe(String),
+    Grpc(Box<GrpcCheck>),
+    Line(Line),
     File(PathBuf, Since, Gate),
     Fresh(PathBuf, Duration, Gate),
+}
+
+/// A line of output, and what it means that it came.
+#[derive(Debug)]
+struct Line {
+    sign: Arc<Sign>,
+    pattern: String,
+    rule: LineRule,
+}
+
+/// See [`Check::line`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LineRule {
+    /// It must have come.
+    Once,
+    /// It must not be longer ago than this.
+    Within(Duration),
+    /// It must be longer ago than this.
+    NotWithin(Duration),
+}
+
+impl Line {
+    fn attempt(&self) -> Result<(), Failure> {
+        let (now, pattern) = (keepwell_os::clock::now().mono, &self.pattern);
+        let age = self.sign.age(now);
+        let wrong = match self.rule {
+            LineRule::Once => age.is_none().then(|| format!("no line has matched `{pattern}` yet")),
+            LineRule::Within(within) => {
+                let age = age.unwrap_or_else(|| self.sign.watched(now));
+                (age > within).then(|| format!("no line has matched `{pattern}` for {}", Human(age)))
+            }
+            LineRule::NotWithin(within) => age
+                .filter(|age| *age <= within)
+                .map(|age| format!("a line matched `{pattern}` {} ago", Human(age))),
+        };
+        wrong.map_or(Ok(()), |why| Err(Failure::Service(why)))
+    }
 }
 
 /// From when on a file counts.
@@ -89,6 +132,26 @@ impl Check {
         Check(Kind::Unix(path))
     }
 
+    /// Passes when the named pipe takes a connection: `\\.\pipe\name`, or the name alone.
+    #[must_use]
+    pub fn pipe(name: String) -> Check {
+        Check(Kind::Pipe(name))
+    }
+
+    /// Passes when the health service of gRPC there says that `service` is serving; empty: the whole server. `tls`: over TLS.
+    ///
+    /// # Errors
+    /// When it is no address, in words for the operator.
+    pub fn grpc(host: &str, port: u16, service: String, tls: Option<TlsFiles>) -> Result<Check, String> {
+        GrpcCheck::new(host, port, service, tls).map(|c| Check(Kind::Grpc(Box::new(c))))
+    }
+
+    /// Passes by when a line that matches `pattern` came, which the log path tells by `sign`.
+    #[must_use]
+    pub fn line(sign: Arc<Sign>, pattern: String, rule: LineRule) -> Check {
+        Check(Kind::Line(Line { sign, pattern, rule }))
+    }
+
     /// Passes when what is at `path` was made or changed within that time before the look.
     #[must_use]
     pub fn fresh(path: PathBuf, within: Duration) -> Check {
@@ -115,6 +178,9 @@ pub async fn attempt(check: &Check, timeout: Duration) -> Outcome {
         Kind::Http(http) => http.attempt(limit).await,
         Kind::Tcp(address) => address.connect(limit).await.map(drop),
         Kind::Unix(path) => connect_local(path, limit).await,
+        Kind::Pipe(name) => connect_pipe(name, limit).await,
+        Kind::Grpc(grpc) => grpc.attempt(limit).await,
+        Kind::Line(line) => line.attempt(),
         Kind::File(path, since, gate) => exists(path, *since, gate, limit).await,
         Kind::Fresh(path, within, gate) => is_fresh(path, *within, gate, limit).await,
     };
@@ -193,6 +259,16 @@ async fn connect_local(path: &Path, limit: Limit) -> Result<(), Failure> {
         }
         Err(e) => Err(Failure::of(&e, &name)),
     }
+}
+
+async fn connect_pipe(name: &str, limit: Limit) -> Result<(), Failure> {
+    let connected = limit
+        .run(|| format!("the pipe {name} took no connection"), keepwell_os::local::try_pipe(name))
+        .await?;
+    connected.map_err(|e| match e.kind() == io::ErrorKind::NotFound {
+        true => Failure::Service(format!("there is no pipe {name}")),
+        false => Failure::of(&e, name),
+    })
 }
 
 async fn changed_at(path: &Path, gate: &Gate, limit: Limit) -> Result<SystemTime, Failure> {

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::*;
 
 mod answers;
+mod grpc;
 mod stop;
 mod tls;
 

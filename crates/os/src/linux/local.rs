@@ -97,6 +97,14 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Tries a named pipe of Windows.
+///
+/// # Errors
+/// Always: this host has none.
+pub async fn try_pipe(_name: &str) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "only Windows has named pipes"))
+}
+
 /// Whether somebody answers; never waits.
 fn connect_now(path: &Path) -> io::Result<()> {
     let short = Short::of(path)?;

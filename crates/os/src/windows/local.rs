@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer};
+use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer};
 use tokio::sync::Mutex;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY, HANDLE};
 use windows_sys::Win32::Security::{
@@ -368,6 +368,37 @@ pub async fn connect(path: &Path) -> io::Result<Stream> {
             Err(e) if !sys::is(&e, ERROR_PIPE_BUSY) => return Err(e),
             Err(_) if began.elapsed() > PATIENCE => return Err(io::ErrorKind::TimedOut.into()),
             Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Whether a named pipe takes a connection, which is closed at once: `\\\\.\\pipe\\name`, or the name alone. While all its
+/// instances are taken it waits for one. Must be called inside a runtime.
+///
+/// # Errors
+/// `NotFound`: there is none. `PermissionDenied`: not for this user.
+pub async fn try_pipe(name: &str) -> io::Result<()> {
+    let full = match name.starts_with(r"\\") {
+        true => name.to_owned(),
+        false => format!(r"\\.\pipe\{name}"),
+    };
+    // A pipe that goes one way refuses the other.
+    let ways = [(true, true), (true, false), (false, true)];
+    loop {
+        let mut failed = None;
+        for (read, write) in ways {
+            match ClientOptions::new().read(read).write(write).open(&full) {
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => failed = Some(e),
+                Err(e) => {
+                    failed = Some(e);
+                    break;
+                }
+            }
+        }
+        match failed {
+            Some(e) if !sys::is(&e, ERROR_PIPE_BUSY) => return Err(e),
+            Some(_) | None => tokio::time::sleep(RETRY).await,
         }
     }
 }

@@ -7,6 +7,7 @@ use keepwell_os::clock;
 use regex_lite::Regex;
 
 use super::*;
+use crate::log::Sign;
 
 fn texts(lines: &[keepwell_sdk::wire::LogLine]) -> Vec<&str> {
     lines.iter().map(|l| l.line.as_str()).collect()
@@ -156,6 +157,31 @@ fn a_line_that_means_ready_is_told_once_and_only_if_it_is_new() {
     bench.flush(1);
     assert!(!matched(&bench, 8));
     assert_eq!(bench.news.all().len(), 1);
+}
+
+#[test]
+fn a_line_that_a_check_looks_for_leaves_a_trace_each_time() {
+    let bench = Bench::new();
+    let (mut write, _held) = bench.open(1, bench.spec("web.log", 500, 100));
+    let now = || keepwell_os::clock::now().mono;
+    let sign = Arc::new(Sign::new(now()));
+    bench.hub().watch_sign(1, RunId(7), Regex::new("^did [0-9]+ jobs$").unwrap(), Arc::clone(&sign));
+    write.write_all(b"did no jobs\n").unwrap();
+    bench.flush(1);
+    assert_eq!(sign.age(now()), None);
+    let mut last = now();
+    for n in 0..3 {
+        write.write_all(format!("did {n} jobs\n").as_bytes()).unwrap();
+        bench.flush(1);
+        let age = sign.age(now()).unwrap();
+        assert!(age <= now().since(last), "{age:?}");
+        last = now();
+    }
+    assert!(bench.news.all().is_empty());
+    bench.hub().unwatch_line(RunId(7));
+    write.write_all(b"did 9 jobs\n").unwrap();
+    bench.flush(1);
+    assert_eq!(Arc::strong_count(&sign), 1, "nobody watches any more");
 }
 
 #[test]
