@@ -4,6 +4,7 @@
 //! fresh clone.
 
 mod bench;
+mod prometheus;
 mod schema;
 mod stages;
 mod tidy;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::tool::{cargo, found, output, root, run, target_dir};
-use crate::{schema, tidy, windows};
+use crate::{prometheus, schema, tidy, windows};
 
 /// How a stage ended that did not fail.
 pub(crate) enum Done {
@@ -38,6 +38,11 @@ const STAGES: &[Stage] = &[
     Stage { name: "bench", what: "the bench's own tests", run: bench },
     Stage { name: "python", what: "the heartbeats' client in Python", run: python },
     Stage { name: "go", what: "the heartbeats' client in Go", run: go },
+    Stage {
+        name: "prometheus",
+        what: "metrics, rules and messages with a real Prometheus and Alertmanager",
+        run: prometheus::test,
+    },
     Stage { name: "deny", what: "licences and sources of what we depend on", run: deny },
     Stage { name: "no-std", what: "the core for a target without std", run: no_std },
     Stage {
@@ -62,7 +67,7 @@ const STAGES: &[Stage] = &[
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--list") {
         for stage in STAGES {
-            println!("{:9} {}", stage.name, stage.what);
+            println!("{:10} {}", stage.name, stage.what);
         }
         return Ok(());
     }
@@ -77,10 +82,10 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
         println!("\n=== {}: {}", stage.name, stage.what);
         let start = Instant::now();
         match (stage.run)() {
-            Ok(Done::Passed) => report.push(format!("{:9} passed   {}", stage.name, took(start.elapsed()))),
+            Ok(Done::Passed) => report.push(format!("{:10} passed   {}", stage.name, took(start.elapsed()))),
             Ok(Done::Skipped(why)) => {
                 println!("skipped: {why}");
-                report.push(format!("{:9} SKIPPED  {why}", stage.name));
+                report.push(format!("{:10} SKIPPED  {why}", stage.name));
             }
             Err(error) => {
                 bail!(

@@ -1,15 +1,17 @@
 //! What load balancers and monitoring ask: whether a service can be used, and how much of each budget is left.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::command::CommandError;
+use crate::guard::Watch;
 use crate::id::ServiceId;
 use crate::service::heal::recent;
 use crate::spec::Limit;
 use crate::supervisor::Supervisor;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 /// Whether an instance can be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +36,30 @@ pub struct Budget {
     pub used: usize,
 }
 
+/// What a guard of an instance sees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GuardStanding {
+    /// The rule: `memory > 800 MB for 2 min`.
+    pub rule: String,
+    /// It has tripped.
+    pub tripped: bool,
+    /// A leak is foreseen: when its bound is reached.
+    pub reached: Option<Mono>,
+}
+
 impl Supervisor {
+    /// Of each guard of the run that lives.
+    #[must_use]
+    pub fn guard_standings(&self, id: &ServiceId) -> Vec<GuardStanding> {
+        let Some(i) = self.index.get(id) else { return Vec::new() };
+        let standing = |watch: &Watch| GuardStanding {
+            rule: format!("{}", watch.guard),
+            tripped: watch.tripped,
+            reached: watch.forecast().map(|f| f.at),
+        };
+        self.watches(*i).iter().map(standing).collect()
+    }
+
     /// Of each instance that `name` (`web` or `web@2`) means.
     ///
     /// # Errors
@@ -55,6 +80,12 @@ impl Supervisor {
 
     fn usable_at(&self, i: usize) -> bool {
         self.services[i].facet.well
+    }
+
+    /// Whether an incident of it is open.
+    #[must_use]
+    pub fn has_incident(&self, id: &ServiceId) -> bool {
+        self.index.get(id).is_some_and(|i| self.services[*i].s.incident.is_some())
     }
 
     /// Every instance.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use keepwell_sdk::wire::{Event, Info, Status};
 use tempfile::TempDir;
 
+pub mod http;
 pub mod sys;
 
 /// A level that is not reached by then is a failure. Long, since many tests share few processors.
@@ -276,7 +277,7 @@ impl Guardian {
     fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Option<T> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: keepwell\r\nconnection: close\r\n\r\n");
         let answer = sys::ask_unix(&self.state("keepwell.sock"), request.as_bytes()).ok()?;
-        serde_json::from_slice(&http_body(&answer)?).ok()
+        serde_json::from_slice(&http::good(&answer)?).ok()
     }
 
     /// About the guardian; `None` while nobody answers.
@@ -533,28 +534,4 @@ pub fn free_port() -> u16 {
 /// A file's text, whatever bytes it has; empty if there is none.
 pub fn read_lossy(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
-}
-
-/// The body of an HTTP answer with status 200, in one piece or chunked (RFC 9112).
-fn http_body(answer: &[u8]) -> Option<Vec<u8>> {
-    let split = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&answer[..split]).to_lowercase();
-    let mut rest = &answer[split + 4..];
-    if !head.starts_with("http/1.1 200") {
-        return None;
-    }
-    if !head.contains("transfer-encoding: chunked") {
-        return Some(rest.to_vec());
-    }
-    let mut body = Vec::new();
-    loop {
-        let line = rest.windows(2).position(|w| w == b"\r\n")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?.trim(), 16).ok()?;
-        rest = rest.get(line + 2..)?;
-        if size == 0 {
-            return Some(body);
-        }
-        body.extend_from_slice(rest.get(..size)?);
-        rest = rest.get(size + 2..)?;
-    }
 }

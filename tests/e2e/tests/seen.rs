@@ -1,23 +1,12 @@
 //! `[keepwell] http`: readiness for load balancers, health, metrics.
 
-use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use keepwell_e2e::http::{self, ask};
 use keepwell_e2e::{Guardian, free_port, sys, wait_some, wait_until};
 
-/// Status and body, if somebody answers.
-fn ask(port: u16, method: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
-
 fn get(port: u16, path: &str) -> (u16, String) {
-    wait_some(path, || ask(port, "GET", path))
+    wait_some(path, || http::get(port, path))
 }
 
 /// The value of the sample that begins so.

@@ -54,7 +54,7 @@ impl Supervisor {
     }
 
     /// What its rules have seen of the present run.
-    fn watches(&self, i: usize) -> &[Watch] {
+    pub(crate) fn watches(&self, i: usize) -> &[Watch] {
         let (run, watches) = &self.services[i].watches;
         let alive = self.services[i].s.main().map(|(run, _)| run);
         if alive.is_some() && *run == alive { watches } else { &[] }

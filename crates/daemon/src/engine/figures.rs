@@ -6,7 +6,7 @@ use std::time::Duration;
 use keepwell_core::{Input, Mono, Now, ProbeId, ServiceId};
 
 use super::Engine;
-use crate::figures::{Figures, Health, OwnFigures, Probe, ServiceFigures, Tally};
+use crate::figures::{Figures, GuardFigures, Health, OwnFigures, Probe, ServiceFigures, Tally};
 use crate::message::Reply;
 use crate::meter::{Asked, Question};
 
@@ -74,6 +74,11 @@ impl Engine {
     fn figures_of(&self, now: Now, s: &keepwell_core::supervisor::ServiceStatus) -> ServiceFigures {
         let began = s.run.and_then(|run| self.runs.get(&run)).map(|run| run.began);
         let age = |since: Mono| now.mono.since(since).as_secs_f64();
+        let guards = self.supervisor.guard_standings(&s.id).into_iter().map(|g| GuardFigures {
+            rule: g.rule,
+            tripped: g.tripped,
+            reached: g.reached.map(|at| now.wall_of(at)),
+        });
         let pulse = self.pulse(s).map(|(pulse, _)| pulse);
         ServiceFigures {
             id: s.id.clone(),
@@ -86,6 +91,8 @@ impl Engine {
             beat_age: pulse.as_ref().and_then(|p| p.last.or(began.map(|b| b.mono))).map(age),
             beat_errors: pulse.as_ref().map(|p| p.errors),
             reported: pulse.map(|p| p.metrics).unwrap_or_default(),
+            incident: self.supervisor.has_incident(&s.id),
+            guards: guards.collect(),
             log_bytes: self.slots.number(&s.id).map(|slot| self.log.taken(slot)),
             usage: Default::default(),
             counts: Default::default(),

@@ -64,6 +64,12 @@ families! {
     BEAT: Gauge "keepwell_service_heartbeat_age_seconds" ["service"] "Time since the last heartbeat of the instance, or since its start if none came";
     BEAT_ERRORS: Counter "keepwell_service_heartbeat_errors_total" ["service"] "Frames and connections for heartbeats that this run of the instance had refused";
     REPORTED: Gauge "keepwell_service_reported_value" ["service", "name"] "Numbers that the program itself reports beside its heartbeats";
+    INCIDENT_OPEN: Gauge "keepwell_service_incident_open" ["service"] "1 while an incident of the instance is open";
+    INCIDENTS: Counter "keepwell_service_incidents_opened_total" ["service"] "Incidents of the instance that were opened";
+    INCIDENTS_CLOSED: Counter "keepwell_service_incidents_closed_total" ["service"] "Incidents of the instance that are over";
+    INCIDENT_SECONDS: Counter "keepwell_service_incident_seconds_total" ["service"] "How long the incidents that are over lasted, together; by their number it is the mean time to repair";
+    GUARD: Gauge "keepwell_service_guard_tripped" ["service", "guard"] "1 while the guard has tripped";
+    REACHED: Gauge "keepwell_service_guard_reached_timestamp_seconds" ["service", "guard"] "When what is foreseen to leak most likely reaches the bound of the guard; absent while nothing is foreseen";
     BUDGET: Gauge "keepwell_healing_budget_restarts" ["scope", "group"] "How many restarts of what lives the budget allows within its window";
     BUDGET_USED: Gauge "keepwell_healing_budget_used_restarts" ["scope", "group"] "How many of them were made within the window";
     BUDGET_WINDOW: Gauge "keepwell_healing_budget_window_seconds" ["scope", "group"] "The window of the budget";

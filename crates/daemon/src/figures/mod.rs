@@ -53,12 +53,27 @@ pub struct ServiceFigures {
     pub beat_errors: Option<u64>,
     /// Numbers of its own.
     pub reported: BTreeMap<String, f64>,
+    /// An incident is open.
+    pub incident: bool,
+    /// What its guards see.
+    pub guards: Vec<GuardFigures>,
     /// Bytes of output.
     pub log_bytes: Option<u64>,
     /// What its tree uses; filled in by the meter.
     pub usage: Usage,
     /// Likewise.
     pub counts: Counts,
+}
+
+/// One guard of an instance.
+#[derive(Clone)]
+pub struct GuardFigures {
+    /// In words.
+    pub rule: String,
+    /// It has tripped.
+    pub tripped: bool,
+    /// When its bound is reached, if that is foreseen.
+    pub reached: Option<Wall>,
 }
 
 /// keepwell itself.

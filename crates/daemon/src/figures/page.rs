@@ -9,7 +9,7 @@ use keepwell_core::Wall;
 use keepwell_core::event::State;
 
 use super::families::*;
-use super::tally::{Answers, BOUNDS};
+use super::tally::{Answers, BOUNDS, Incidents};
 use super::{Figures, OwnFigures, ServiceFigures};
 
 /// Which of the two.
@@ -41,6 +41,8 @@ pub fn page(figures: &Figures, form: Form) -> String {
     usage(&mut page, &figures.services);
     probes(&mut page, figures);
     beats(&mut page, &figures.services);
+    incidents(&mut page, figures);
+    guards(&mut page, &figures.services);
     budgets(&mut page, figures);
     for ((kind, level), n) in &figures.tally.events {
         page.sample(&EVENTS, &[kind, level], n);
@@ -188,6 +190,33 @@ fn beats(page: &mut Page, all: &[ServiceFigures]) {
     for s in all {
         for (name, value) in &s.reported {
             page.sample(&REPORTED, &[&s.id, name], Float(*value));
+        }
+    }
+}
+
+fn incidents(page: &mut Page, figures: &Figures) {
+    page.each(&INCIDENT_OPEN, &figures.services, |s| Some(u8::from(s.incident)));
+    let mut write = |family: &Family, value: &dyn Fn(&Incidents) -> f64| {
+        for (id, all) in &figures.tally.incidents {
+            page.sample(family, &[id], value(all));
+        }
+    };
+    write(&INCIDENTS, &|all| all.opened as f64);
+    write(&INCIDENTS_CLOSED, &|all| all.closed as f64);
+    write(&INCIDENT_SECONDS, &|all| all.seconds);
+}
+
+fn guards(page: &mut Page, all: &[ServiceFigures]) {
+    for s in all {
+        for guard in &s.guards {
+            page.sample(&GUARD, &[&s.id, &guard.rule], u8::from(guard.tripped));
+        }
+    }
+    for s in all {
+        for guard in &s.guards {
+            if let Some(reached) = guard.reached {
+                page.sample(&REACHED, &[&s.id, &guard.rule], seconds(reached));
+            }
         }
     }
 }

@@ -24,7 +24,16 @@ pub struct Tally {
     pub(super) exits: BTreeMap<ServiceId, BTreeMap<Exit, u64>>,
     pub(super) events: BTreeMap<(String, String), u64>,
     pub(super) probes: BTreeMap<Probe, Answers>,
+    pub(super) incidents: BTreeMap<ServiceId, Incidents>,
     under_way: BTreeMap<ProbeId, Attempt>,
+}
+
+/// An instance's incidents.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Incidents {
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+    pub(super) seconds: f64,
 }
 
 /// How a main process ended.
@@ -68,6 +77,14 @@ impl Tally {
     /// An event was told; `line` is what others are told of it.
     pub fn told(&mut self, event: &Event, line: &wire::Event) {
         *self.events.entry((line.kind.clone(), line.level.clone())).or_default() += 1;
+        if let (Some(id), EventKind::IncidentOpened { .. }) = (&event.service, &event.kind) {
+            self.incidents.entry(id.clone()).or_default().opened += 1;
+        }
+        if let (Some(id), EventKind::IncidentClosed(closed)) = (&event.service, &event.kind) {
+            let all = self.incidents.entry(id.clone()).or_default();
+            all.closed += 1;
+            all.seconds += closed.lasted.as_secs_f64();
+        }
         if let (Some(id), EventKind::Exited { status, class, role: Role::Main, expected, .. }) =
             (&event.service, &event.kind)
         {
@@ -104,6 +121,7 @@ impl Tally {
     /// Forgets instances that are gone, and attempts whose answers will not come.
     pub fn keep(&mut self, services: &BTreeSet<&ServiceId>, now: Mono) {
         self.exits.retain(|id, _| services.contains(id));
+        self.incidents.retain(|id, _| services.contains(id));
         self.probes.retain(|probe, _| services.contains(&probe.service));
         self.under_way.retain(|_, attempt| attempt.lost > now);
     }
@@ -115,6 +133,7 @@ impl Tally {
             exits: self.exits.clone(),
             events: self.events.clone(),
             probes: self.probes.clone(),
+            incidents: self.incidents.clone(),
             under_way: BTreeMap::new(),
         }
     }

@@ -22,13 +22,12 @@ fn ended(tally: &mut Tally, status: ExitStatus, expected: bool) {
         was_ready: true,
         expected,
     };
-    let event = Event {
-        at: Now::default(),
-        service: Some(ServiceId::new("web", 2)),
-        run: None,
-        incident: None,
-        kind,
-    };
+    tell(tally, kind);
+}
+
+fn tell(tally: &mut Tally, kind: EventKind) {
+    let service = Some(ServiceId::new("web", 2));
+    let event = Event { at: Now::default(), service, run: None, incident: Some(7), kind };
     tally.told(&event, &convert::event(&event, 1));
 }
 
@@ -46,6 +45,7 @@ fn tally() -> Tally {
     ended(&mut tally, ExitStatus::Code(3), false);
     let killed = ExitStatus::Signal { signal: 15, core_dumped: false, out_of_memory: false };
     ended(&mut tally, killed, true);
+    tell(&mut tally, EventKind::IncidentOpened { id: 7, cause: "exit code 3 after 1 s".into() });
     let answers = [
         (3, Outcome::Pass),
         (800, Outcome::Pass),
@@ -76,6 +76,12 @@ fn figures() -> Figures {
             beat_age: Some(1.5),
             beat_errors: Some(0),
             reported: BTreeMap::from([("queue".to_owned(), 7.5), ("ratio".to_owned(), f64::NAN)]),
+            incident: true,
+            guards: vec![GuardFigures {
+                rule: "memory > 800 MB for 2 min".into(),
+                tripped: false,
+                reached: Some(Wall(1_700_000_600_000)),
+            }],
             log_bytes: Some(99),
             usage: used,
             counts,
@@ -145,6 +151,35 @@ fn what_is_gone_is_forgotten_and_so_are_attempts_without_an_answer() {
     assert_eq!(tally.probes.len(), 1, "its answer came too late to be one");
     tally.keep(&BTreeSet::new(), at(61_003));
     assert_eq!((tally.exits.len(), tally.probes.len()), (0, 0));
+}
+
+/// The names of metrics in a text, as they stand on the page.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let metric = |word: &str| word.starts_with("keepwell_");
+    words
+        .filter(|w| metric(w))
+        .map(|w| ["_bucket", "_sum", "_count"].iter().fold(w, |w, s| w.trim_end_matches(s)))
+        .collect()
+}
+
+#[test]
+fn rules_and_dashboard_ask_for_metrics_that_there_are() {
+    let examples = [
+        ("prometheus-rules.yml", include_str!("../../../../examples/prometheus-rules.yml")),
+        ("grafana.json", include_str!("../../../../examples/grafana.json")),
+    ];
+    let all: BTreeSet<&str> = FAMILIES.iter().map(|f| f.name).collect();
+    for (file, text) in examples {
+        let asked = names(text);
+        assert!(asked.len() >= 7, "{file}: {asked:?}");
+        let missing: Vec<_> = asked.difference(&all).collect();
+        assert!(missing.is_empty(), "{file} asks for what there is not: {missing:?}");
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(examples[1].1).unwrap();
+    for panel in dashboard["panels"].as_array().unwrap().iter().filter(|p| p["type"] != "row") {
+        assert!(panel["targets"][0]["expr"].is_string(), "{panel}");
+    }
 }
 
 #[test]

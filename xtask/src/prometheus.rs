@@ -1,0 +1,64 @@
+//! keepwell beside a real Prometheus and a real Alertmanager: their programs come from Debian's packages, are unpacked below
+//! `target/` and run from there, so nothing is installed and nothing is started as a service.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::stages::Done;
+use crate::tool::{cargo, found, output, run, target_dir};
+
+/// The packages, and a program of each.
+const PACKAGES: [(&str, &str); 2] =
+    [("prometheus", "prometheus"), ("prometheus-alertmanager", "prometheus-alertmanager")];
+
+pub(crate) fn test() -> Result<Done> {
+    let folder = match programs()? {
+        Ok(folder) => folder,
+        Err(why) => return Ok(Done::Skipped(why)),
+    };
+    run(cargo().args(["build", "-p", "keepwell", "-p", "keepwell-e2e", "--bins"]))?;
+    let test = ["test", "-p", "keepwell-e2e", "--features", "prometheus", "--test", "prometheus"];
+    run(cargo().args(test).env("KEEPWELL_PROMETHEUS", folder)).map(|()| Done::Passed)
+}
+
+/// The folder that has them all, or why there is none.
+fn programs() -> Result<Result<PathBuf, String>> {
+    let installed = Path::new("/usr/bin");
+    let all_in = |folder: &Path| PACKAGES.iter().all(|(_, program)| folder.join(program).is_file());
+    if all_in(installed) {
+        return Ok(Ok(installed.to_owned()));
+    }
+    let home = target_dir().join("prometheus");
+    let unpacked = home.join("usr/bin");
+    if all_in(&unpacked) {
+        return Ok(Ok(unpacked));
+    }
+    if !(found("apt-get") && found("dpkg")) {
+        return Ok(Err(
+            "Prometheus and Alertmanager are not installed, and this is no Debian to fetch them from".into(),
+        ));
+    }
+    fs::create_dir_all(&home)?;
+    let fetch = || {
+        let names = PACKAGES.map(|(package, _)| package);
+        run(Command::new("apt-get").args(["download", "-q"]).args(names).current_dir(&home))
+    };
+    if let Err(first) = fetch() {
+        // The list of packages may be old or absent, and only root may fetch it.
+        let root = output(Command::new("id").arg("-u")).as_deref() == Some("0");
+        let updated = if root { run(Command::new("apt-get").args(["update", "-q"])) } else { Err(first) };
+        if let Err(error) = updated.and_then(|()| fetch()) {
+            return Ok(Err(format!("Prometheus could not be fetched: {error:#}")));
+        }
+    }
+    for entry in fs::read_dir(&home)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "deb") {
+            run(Command::new("dpkg").arg("-x").arg(&path).arg(&home))?;
+        }
+    }
+    Ok(if all_in(&unpacked) { Ok(unpacked) } else { Err("Debian's packages lack a program".into()) })
+}
