@@ -41,17 +41,6 @@ const ON_LINUX_ALONE: &[(&str, &str)] = &[
     ("a_log_that_is_removed_from_a_full_disk_makes_room", NO_FULL_DISK),
     ("a_log_that_is_emptied_on_a_full_disk_goes_on_at_its_new_end", NO_FULL_DISK),
     ("a_retry_finds_what_has_the_name_now", NO_FULL_DISK),
-    ("an_empty_heartbeat_without_any_handshake_is_answered_and_told", PIPES_OF_HEARTBEATS),
-    ("many_beats_are_told_as_few_and_the_last_of_them_is_told", PIPES_OF_HEARTBEATS),
-    ("words_reach_the_engine_before_they_are_answered", PIPES_OF_HEARTBEATS),
-    ("a_double_is_answered_and_dropped", PIPES_OF_HEARTBEATS),
-    ("what_is_no_frame_is_counted_answered_and_ends_the_connection", PIPES_OF_HEARTBEATS),
-    ("what_cannot_be_read_is_counted_and_answered_and_the_connection_goes_on", PIPES_OF_HEARTBEATS),
-    ("a_frame_may_come_in_pieces_and_the_longest_goes_through", PIPES_OF_HEARTBEATS),
-    ("a_run_that_is_over_is_hung_up_on_and_the_next_begins_anew", PIPES_OF_HEARTBEATS),
-    ("strangers_are_counted_and_hung_up_on", PIPES_OF_HEARTBEATS),
-    ("too_many_connections_are_refused_and_the_others_served", PIPES_OF_HEARTBEATS),
-    ("a_flood_waits_and_all_of_it_is_answered", PIPES_OF_HEARTBEATS),
     ("what_is_idle_makes_no_wake_ups", "Windows does not count how often a thread has waited"),
     (
         "a_follower_outlives_the_daemon",
@@ -61,7 +50,6 @@ const ON_LINUX_ALONE: &[(&str, &str)] = &[
 ];
 
 const NO_DATAGRAMS: &str = "Windows has no sockets that tell who sent a datagram, so nothing is notified";
-const PIPES_OF_HEARTBEATS: &str = "heartbeats have been tried over Unix sockets only so far";
 const NO_FULL_DISK: &str = "there is no small file system to mount and no /dev/full";
 
 /// A cargo for Windows. Without debug information, which makes each of some thirty programs a hundred megabytes.

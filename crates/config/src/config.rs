@@ -74,6 +74,8 @@ pub struct GuardianConfig {
     pub hang_after: Duration,
     /// Where it tells others how it is: on this host alone.
     pub http: Option<SocketAddr>,
+    /// Where heartbeats over TCP go: a loopback address.
+    pub heartbeat: Option<SocketAddr>,
 }
 
 impl Default for GuardianConfig {
@@ -86,8 +88,27 @@ impl Default for GuardianConfig {
             log_level: LogLevel::Info,
             hang_after: Duration::from_secs(10),
             http: None,
+            heartbeat: None,
         }
     }
+}
+
+/// How a program beats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Beat {
+    /// Where to.
+    pub by: BeatBy,
+    /// How often.
+    pub period: Duration,
+}
+
+/// See [`Beat::by`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BeatBy {
+    /// A socket or a pipe of its own.
+    Own,
+    /// The guardian's address for all, with a token.
+    Tcp(SocketAddr),
 }
 
 /// See [`GuardianConfig::when_daemon_gone`].
@@ -169,8 +190,8 @@ pub struct ServiceConfig {
     pub ready: Ready,
     /// The checks that go on, as in the spec, where the times are.
     pub probes: Box<[Ready]>,
-    /// How often it is to beat; `None`: it need not. When it counts as lost is in the spec.
-    pub heartbeat: Option<Duration>,
+    /// How it is to beat; `None`: it need not. When it counts as lost is in the spec.
+    pub heartbeat: Option<Beat>,
     /// Programs around its life. Times are in the spec.
     pub hooks: Option<Box<HookCommands>>,
     /// The requests and commands of its stop ladder. Order, times and signals are in the spec.

@@ -14,8 +14,8 @@ use keepwell_core::spec::{
 use serde::Serialize;
 
 use crate::config::{
-    Command, Config, Env, GuardianConfig, HookCommands, Method, Ready, ServiceConfig, StopAsk, StopHow,
-    WhenDaemonGone,
+    BeatBy, Command, Config, Env, GuardianConfig, HookCommands, Method, Ready, ServiceConfig, StopAsk,
+    StopHow, WhenDaemonGone,
 };
 use crate::element::duration::Written;
 use crate::element::env::EnvValue;
@@ -371,8 +371,12 @@ fn ready(t: &mut Teller<'_>, spec: &ServiceSpec, config: &ServiceConfig) {
     }
     t.restart_if("watchdog", spec.watchdog.map(Written));
     t.table("live");
-    t.restart_if("heartbeat", config.heartbeat.map(|_| true));
-    t.restart_if("period", config.heartbeat.map(Written));
+    match config.heartbeat.map(|beat| beat.by) {
+        Some(BeatBy::Own) => t.restart("heartbeat", &true),
+        Some(BeatBy::Tcp(address)) => t.restart("heartbeat", &format_args!("tcp {address}")),
+        None => {}
+    }
+    t.restart_if("period", config.heartbeat.map(|beat| Written(beat.period)));
     t.restart_if("lost_after", spec.heartbeat.map(Written));
     t.table("");
     for purpose in [Purpose::Startup, Purpose::Live] {
@@ -531,6 +535,9 @@ fn guardian_facts(g: &GuardianConfig, visit: &mut dyn FnMut(Fact<'_>)) {
     t.live("hang_after", &Written(g.hang_after));
     if let Some(at) = g.http {
         t.live("http", &format_args!("\"{at}\""));
+    }
+    if let Some(address) = g.heartbeat {
+        t.live("heartbeat", &format_args!("\"{address}\""));
     }
 }
 
@@ -694,70 +701,4 @@ impl Display for HookText<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Context;
-    use crate::element::service::RawService;
-    use crate::element::{guardian, limits, live, log, ready, restart};
-    use crate::read::{Field, Table};
-    use crate::source::Source;
-    use keepwell_core::spec::System;
-
-    /// The definition of `key`, or of the table that it stands in where its keys are not ours (`env.PORT`).
-    fn field(key: &str, of: &'static [Field]) -> &'static Field {
-        let (first, rest) = key.split_once('.').map_or((key, None), |(a, b)| (a, Some(b)));
-        let field = of.iter().find(|f| f.name == first).unwrap_or_else(|| panic!("no key {first}"));
-        let inner: Option<&'static [Field]> = match first {
-            "restart" => Some(restart::RawRestart::FIELDS),
-            "exit_codes" => Some(restart::RawExitCodes::FIELDS),
-            "ready" => Some(ready::ReadyTable::FIELDS),
-            "limits" => Some(limits::RawLimits::FIELDS),
-            "live" => Some(live::LiveTable::FIELDS),
-            "log" => Some(log::RawLog::FIELDS),
-            "rotate" => Some(log::RawRotate::FIELDS),
-            _ => None,
-        };
-        match (rest, inner) {
-            (Some(rest), Some(inner)) => self::field(rest, inner),
-            (None, _) | (_, None) => field,
-        }
-    }
-
-    fn load(text: &str) -> Config {
-        load_on(System::Unix, text)
-    }
-
-    fn load_on(system: System, text: &str) -> Config {
-        let env = ["TOKEN", "PATH"].map(|n| (n.to_owned(), "/bin".to_owned())).into();
-        let cx = Context { base: "/srv".into(), state_dir: "/state".into(), env, system };
-        crate::load(&[Source { path: "keepwell.toml".into(), text: text.to_owned() }], &cx).unwrap()
-    }
-
-    #[test]
-    fn facts_and_definitions_agree_on_what_a_change_takes() {
-        let full = include_str!("../tests/good/full.toml");
-        let more = "[services.n]\ncommand = \"x\"\nready = { notify = true, watchdog = \"5s\" }\nlive = \"heartbeat\"\nenv_file = \"f\"\nguards = { when = \"cpu > 12.5%\" }\n";
-        let config = load(&format!("{full}\n{more}"));
-        let raw = load_on(System::Windows, "[services.w]\ncommand_line = 'x y'\n");
-        let mut seen: Vec<String> = vec![];
-        for config in [&config, &raw] {
-            for (name, service) in &config.services {
-                for (key, known) in known(&config.specs.services[name], service) {
-                    if let Some(class) = field(&key, RawService::FIELDS).class {
-                        assert_eq!(known.class, class, "{key}");
-                    }
-                    seen.push(key);
-                }
-            }
-        }
-        for (key, known) in guardian_known(&config.guardian) {
-            assert_eq!(Some(known.class), field(&key, guardian::RawGuardian::FIELDS).class, "{key}");
-        }
-        let missing: Vec<&str> = RawService::NAMES
-            .iter()
-            .filter(|n| !seen.iter().any(|k| k.split('.').next() == Some(n)))
-            .copied()
-            .collect();
-        assert_eq!(missing, Vec::<&str>::new(), "every key of a service has a fact");
-    }
-}
+mod tests;

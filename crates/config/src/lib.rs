@@ -27,9 +27,9 @@ mod syntax;
 mod template;
 
 pub use config::{
-    Account, Affinity, Bound, Command, Config, Context, CpuShare, Env, EnvValue, GuardianConfig,
-    HookCommands, Limits, LogConfig, LogLevel, Method, Ready, Rotate, ServiceConfig, StopAsk, StopHow,
-    WhenDaemonGone,
+    Account, Affinity, Beat, BeatBy, Bound, Command, Config, Context, CpuShare, Env, EnvValue,
+    GuardianConfig, HookCommands, Limits, LogConfig, LogLevel, Method, Ready, Rotate, ServiceConfig, StopAsk,
+    StopHow, WhenDaemonGone,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use element::command::{Split, SplitError, split};

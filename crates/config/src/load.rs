@@ -8,7 +8,7 @@ use keepwell_core::Specs;
 use keepwell_core::spec::Kind;
 use toml::de::{DeTable, DeValue};
 
-use crate::build::{self, Neighbours};
+use crate::build::{self, Asked, Neighbours};
 use crate::check;
 use crate::config::{Config, Context, ServiceConfig};
 use crate::diagnostic::Diagnostics;
@@ -158,7 +158,13 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
     if let Some(d) = &defaults {
         build::check_defaults(r, d);
     }
+    let bad = guardian.as_ref().is_some_and(|g| g.value.bad.contains(&"heartbeat"));
     let guardian = guardian.map(|g| build::guardian(r, &g.value)).unwrap_or_default();
+    let heartbeat = match guardian.heartbeat {
+        Some(address) => Asked::Is(address),
+        None if bad => Asked::Bad,
+        None => Asked::Not,
+    };
     let kinds: Neighbours =
         services.iter().map(|(name, s)| (name.clone(), kind(s, defaults.as_ref()))).collect();
     let shared_env = defaults.as_ref().and_then(|d| d.env.as_ref()).map(|e| build::env(&e.value));
@@ -170,7 +176,8 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
             continue;
         }
         let raw = std::mem::take(&mut read.raw);
-        let mut building = build::Building { r: &mut *r, cx, name, at: read.at, neighbours: &kinds };
+        let mut building =
+            build::Building { r: &mut *r, cx, name, at: read.at, neighbours: &kinds, heartbeat };
         let (spec, config) = building.service(raw, defaults.as_ref(), shared_env.as_ref());
         read_specs.push((name.clone(), spec));
         configs.push((name.clone(), Arc::new(config)));

@@ -10,7 +10,7 @@ use keepwell_core::spec::System;
 
 use crate::address::{host_port, http_target};
 use crate::config::{
-    Account, Command, Context, Env, EnvValue, Limits, Ready, Rotate, ServiceConfig, StopAsk, StopHow,
+    Account, Beat, Command, Context, Env, EnvValue, Limits, Ready, Rotate, ServiceConfig, StopAsk, StopHow,
 };
 use crate::diagnostic::Diagnostic;
 use crate::element::env::reserved;
@@ -53,7 +53,7 @@ pub struct ResolvedService {
     /// The checks that go on.
     pub probes: Vec<ResolvedReady>,
     /// How often it is to beat; `None`: it need not.
-    pub heartbeat: Option<Duration>,
+    pub heartbeat: Option<Beat>,
     /// Programs around its life.
     pub hooks: ResolvedHooks,
     /// The requests and commands of its stop ladder, by their numbers.

@@ -285,7 +285,7 @@ fn short_forms_of_readiness() {
 fn forms_of_liveness() {
     let beats = |text: &str| {
         let config = good(&format!("[services.a]\ncommand = \"x\"\nlive = {text}\n"));
-        config.services["a"].heartbeat.zip(spec(&config, "a").heartbeat)
+        config.services["a"].heartbeat.map(|beat| beat.period).zip(spec(&config, "a").heartbeat)
     };
     let default = Some((secs(5), secs(15)));
     assert_eq!(beats("[]"), None);

@@ -1,9 +1,5 @@
-//! What the receiver of heartbeats costs: frames a second of one core, memory of many connections, and how soon the last beat
-//! of a flood is told. Linux only: it asks `/proc`.
-//!
-//! ```sh
-//! cargo run --release -p keepwell-daemon --example heartbeats
-//! ```
+//! What the receiver of heartbeats costs: frames a second of one core, and memory of many connections. Linux only: it asks
+//! `/proc`. `python3 bench/heartbeats.py` runs it.
 //!
 //! The clients are another process, so that what is measured is the receiver alone. A frame is written, read, told and answered by
 //! itself; nothing is batched.
@@ -17,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use keepwell_core::{Input, RunId, ServiceId};
-use keepwell_daemon::heartbeat::HeartbeatHub;
+use keepwell_daemon::heartbeat::{Door, HeartbeatHub};
 use keepwell_daemon::message::{EngineHandle, INBOX, Message};
 use keepwell_os::local::{self, Access, Endpoint};
 use keepwell_os::wait::Waiter;
@@ -50,7 +46,12 @@ fn receiver() -> io::Result<()> {
     for service in 0..SERVICES {
         let endpoint = Endpoint::bind(&path(folder.path(), service), Access::Owner)?;
         let (slot, run) = (u32::try_from(service).unwrap_or(0), RunId(service as u64));
-        hub.add(slot, ServiceId::new(&*format!("s{service}"), 1), endpoint, Box::new(|_| true), Some(run))?;
+        hub.add(
+            slot,
+            ServiceId::new(&*format!("s{service}"), 1),
+            Door::Own(endpoint, Box::new(|_| true)),
+            Some(run),
+        )?;
     }
     let (tell, told) = sync_channel(1);
     thread::spawn(move || {

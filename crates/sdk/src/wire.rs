@@ -173,6 +173,8 @@ pub struct Info {
     pub started: Option<String>,
     /// How many daemons there were before this one.
     pub rebirths: u32,
+    /// Heartbeats over TCP that this daemon refused because nobody's token came with them.
+    pub heartbeats_refused: u64,
     /// Which of the host's mechanisms are used: `spawn: clone3 into cgroup` …
     pub mechanisms: Vec<String>,
     /// How many service instances there are.

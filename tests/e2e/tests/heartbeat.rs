@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use keepwell_e2e::{Guardian, sys, wait_until};
+use keepwell_e2e::{Guardian, free_port, sys, wait_until};
 use keepwell_sdk::wire::{Heartbeat, Status};
 
 /// Where the package is.
@@ -10,13 +10,18 @@ const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../clients/python"
 
 /// A guardian of services that are Python programs, with the client at hand as `guardian`. `None`: there is no Python here.
 fn guardian(services: &[(&str, &str, &str)]) -> Option<Guardian> {
+    guardian_with("", services)
+}
+
+/// The same with more of a configuration before the services.
+fn guardian_with(head: &str, services: &[(&str, &str, &str)]) -> Option<Guardian> {
     let found = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
         eprintln!("python3 is missing: not tried");
         return None;
     }
     let mut config =
-        format!("[defaults]\nrestart = {{ delay = '100ms' }}\nenv = {{ PYTHONPATH = '{CLIENT}' }}\n");
+        format!("{head}\n[defaults]\nrestart = {{ delay = '100ms' }}\nenv = {{ PYTHONPATH = '{CLIENT}' }}\n");
     for (name, keys, _) in services {
         config.push_str(&format!("[services.{name}]\ncommand = 'python3 {name}.py'\n{keys}\n"));
     }
@@ -151,5 +156,79 @@ while True:
     let web = g.service("web");
     assert_eq!((web.restarts, web.metrics["forgotten"]), (0, 0.0), "{web:?}");
     assert!(beat_of(&web).last.is_some());
+    g.end();
+}
+
+/// The port is the daemon's own, and the tokens outlive it.
+#[test]
+fn over_tcp_by_a_token_that_nobody_else_sees() {
+    let program = "
+import socket
+where = os.environ['KEEPWELL_HEARTBEAT']
+if 'KEEPWELL_TOKEN' not in os.environ:
+  print('a socket of its own', guardian.beat(), flush=True)
+  time.sleep(3600)
+host, port = where.rsplit(':', 1)
+def say(data):
+  with socket.create_connection((host, int(port))) as s:
+    s.sendall(data)
+    answer = b''
+    while piece := s.recv(4096):
+      answer += piece
+    return keepwell_heartbeat.decode(answer)
+while not guardian.beat():
+  time.sleep(0.05)
+for data in [keepwell_heartbeat.encode(1, b''), keepwell_heartbeat.encode(0x10, b'guess')]:
+  command, text, _ = say(data)
+  print(hex(command), text.decode(), flush=True)
+print('at', where, flush=True)
+n = 0
+while True:
+  n += 1
+  guardian.beat()
+  guardian.report(None, {'n': n})
+  time.sleep(0.02)";
+    let port = free_port();
+    let head = format!("[keepwell]\nheartbeat = '127.0.0.1:{port}'\n");
+    let keys = "live = { heartbeat = 'tcp', lost_after = '1m' }";
+    let Some(g) = guardian_with(&head, &[("web", keys, program), ("other", keys, program)]) else { return };
+    let log = g.wait_log("web", &format!("at 127.0.0.1:{port}"));
+    assert!(log.contains("0xff hello: ") && log.contains("0xff token: "), "{log}");
+    g.wait_log("other", "at ");
+    assert_eq!(g.info().map(|i| i.heartbeats_refused), Some(4));
+    let tokens = ["web", "other"].map(|name| {
+        let environ = std::fs::read(format!("/proc/{}/environ", g.pid(name))).expect("it runs");
+        let environ = String::from_utf8_lossy(&environ).into_owned();
+        let token = environ.split('\0').find_map(|line| line.strip_prefix("KEEPWELL_TOKEN="));
+        token.expect("it has one").to_owned()
+    });
+    assert_ne!(tokens[0], tokens[1]);
+    assert_eq!(tokens[0].len(), 32);
+
+    let count = |g: &Guardian| g.service("web").metrics.get("n").copied().unwrap_or_default();
+    wait_until("reports", || count(&g) > 0.0);
+    let before = count(&g);
+    let daemon = g.daemon();
+    sys::kill(daemon, sys::SIGKILL);
+    wait_until("another daemon", || g.info().is_some_and(|i| i.daemon_pid != daemon));
+    wait_until("later reports", || count(&g) > before);
+    for name in ["web", "other"] {
+        let s = g.service(name);
+        assert_eq!((s.restarts, beat_of(&s).errors), (0, 0), "{s:?}");
+    }
+    let said = [
+        format!("{:?}", g.events()),
+        g.cli(&["explain", "web"]).all(),
+        g.cli(&["status", "--json"]).all(),
+        g.cli(&["events"]).all(),
+        std::fs::read_to_string(g.path(".keepwell/keepwell.log")).expect("its own log"),
+    ];
+    assert!(tokens.iter().all(|token| said.iter().all(|text| !text.contains(token.as_str()))));
+
+    // A service that changes to a socket of its own does so with a restart.
+    let config = std::fs::read_to_string(g.path("keepwell.toml")).expect("it was written");
+    g.write("keepwell.toml", &config.replacen("'tcp'", "true", 1));
+    g.cli(&["reload"]).good();
+    g.wait_log("web", "a socket of its own True");
     g.end();
 }

@@ -364,6 +364,7 @@ mod tests {
             scope: "project".into(),
             started: Some("2026-01-29T14:00:00Z".into()),
             rebirths: 2,
+            heartbeats_refused: 0,
             mechanisms: vec!["spawn: clone3 into cgroup".into(), "tree: cgroup v2".into()],
             services: 5,
             held_down: vec!["web, stopped by anna".into()],

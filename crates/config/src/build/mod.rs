@@ -12,6 +12,7 @@ mod ready;
 mod stop;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,17 @@ pub(crate) struct Building<'a, 's> {
     /// The place of its name.
     pub(crate) at: At,
     pub(crate) neighbours: &'a Neighbours,
+    /// `heartbeat` in `[keepwell]`.
+    pub(crate) heartbeat: Asked<SocketAddr>,
+}
+
+/// A value of another table that this one may need.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked<T> {
+    Is(T),
+    Not,
+    /// Written, and wrong.
+    Bad,
 }
 
 impl Building<'_, '_> {
@@ -95,14 +107,14 @@ impl Building<'_, '_> {
             watchdog: readiness.watchdog,
             probes: probes.specs,
             healing: vec![],
-            heartbeat: heartbeat.map(|h| h.lost_after),
             guards: guards.0,
+            heartbeat: heartbeat.map(|(_, lost_after)| lost_after),
             fingerprint: 0,
         };
         let mut config = self.process(&raw, command, env);
         config.ready = readiness.how;
         config.probes = probes.how.into();
-        config.heartbeat = heartbeat.map(|h| h.period);
+        config.heartbeat = heartbeat.map(|(beat, _)| beat);
         config.hooks = raw.hooks.as_ref().map(|_| Box::new(hooks.1));
         config.stop = asks;
         config.guards = guards.1;
@@ -398,6 +410,7 @@ pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig 
         log_level: raw.log_level.as_ref().map_or(default.log_level, |l| l.value.0),
         hang_after: raw.hang_after.as_ref().map_or(default.hang_after, |h| h.value.0),
         http: raw.http.as_ref().map(|h| h.value.0),
+        heartbeat: raw.heartbeat.as_ref().map(|a| a.value.0),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `[keepwell]`: the guardian itself.
 
 use super::duration::Span;
-use super::http::Loopback;
+use super::loopback::Loopback;
 use super::scalar::{Int, Texts, choice};
 use crate::config::{LogLevel, WhenDaemonGone};
 use crate::read::{plain_table, table};
@@ -36,10 +36,12 @@ table! {
         hang_after: Span = "`\"10s\"`", live;
         /// Where `/health`, `/ready/SERVICE` and `/metrics` are served: an address of this host alone.
         http: Loopback = "not served", live;
+        /// Where services with `live = [{ heartbeat = "tcp" }]` send their heartbeats: a loopback address and a port.
+        heartbeat: Loopback = "off", live;
     }
 }
 plain_table!(
     RawGuardian,
     "a table",
-    "[keepwell] with operators, readers, max_parallel_starts, when_daemon_gone, log_level, hang_after, http"
+    "[keepwell] with operators, readers, max_parallel_starts, when_daemon_gone, log_level, hang_after, http, heartbeat"
 );

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::command::CommandText;
 use super::duration::Span;
-use super::live::LiveTable;
+use super::live::{LiveTable, Way};
 use super::ready::{Pattern, ReadyTable, Statuses, short};
 use super::request::{RawHeaders, RawJson, SecretText};
 use super::scalar::{Filled, Int, Text, list};
@@ -167,7 +167,7 @@ impl Element for OneOf {
         let at = r.at(node.span());
         let beat = match node.get_ref() {
             DeValue::String(s) if s.as_ref() == "heartbeat" => {
-                LiveTable { heartbeat: Some(Located { value: true, at }), ..LiveTable::default() }
+                LiveTable { heartbeat: Some(Located { value: Way::Own, at }), ..LiveTable::default() }
             }
             DeValue::Table(t) if t.contains_key("heartbeat") => LiveTable::read_table(r, t, key, no_hint),
             _ => return RawProbe::read(r, node, key).map(|probe| Self::Probe(Box::new(probe))),

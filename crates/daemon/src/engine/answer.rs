@@ -254,6 +254,7 @@ impl Engine {
             scope: self.options.scope.clone(),
             started: Some(convert::time(self.started)),
             rebirths: self.welcome.rebirths,
+            heartbeats_refused: self.heartbeats.strangers_refused(),
             mechanisms,
             services: u32::try_from(self.supervisor.status(now).len()).unwrap_or(u32::MAX),
             held_down,

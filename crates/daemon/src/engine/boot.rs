@@ -430,6 +430,7 @@ impl Engine {
             self.take_report(now, report);
         }
         self.adopt_endpoints(std::mem::take(&mut left.kept));
+        self.adopt_tokens(&left.values);
         self.supervisor.handle(now, Input::AdoptionDone);
     }
 

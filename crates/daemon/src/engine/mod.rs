@@ -132,7 +132,7 @@ pub struct Engine {
     tally: Option<Box<Tally>>,
     /// Where the server of figures is to be.
     served_at: tokio::sync::watch::Sender<Option<std::net::SocketAddr>>,
-    beat_ears: BTreeMap<ServiceId, Arc<notices::Speaker>>,
+    beat_ears: BTreeMap<ServiceId, beats::BeatEar>,
     events: broadcast::Sender<Arc<wire::Event>>,
     next_seq: u64,
     /// The anchor keeps the events from this one on.

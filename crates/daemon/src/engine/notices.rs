@@ -109,7 +109,7 @@ impl Engine {
 
     pub(super) fn set_speaker(&mut self, id: &ServiceId, run: RunId, main: u32) {
         let notify = self.ears.get(id).map(|ear| &ear.speaker);
-        for speaker in notify.into_iter().chain(self.beat_ears.get(id)) {
+        for speaker in notify.into_iter().chain(self.beat_ears.get(id).map(|ear| &ear.speaker)) {
             speaker.run.store(run.0, Ordering::Relaxed);
             speaker.main.store(main, Ordering::Relaxed);
         }

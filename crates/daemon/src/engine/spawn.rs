@@ -16,7 +16,7 @@ use keepwell_os::watch::FileWatch;
 use keepwell_os::{
     AsHandle, BorrowedHandle, Identity, Processors, Resource, Rlimit, SpawnRequest, identity, pipe, program,
 };
-use keepwell_sdk::heartbeat::{ENDPOINT_VARIABLE, PERIOD_VARIABLE};
+use keepwell_sdk::heartbeat::{ENDPOINT_VARIABLE, PERIOD_VARIABLE, TOKEN_VARIABLE};
 
 use super::{Engine, PROGRAMS};
 use crate::log::{LogSpec, Sign};
@@ -282,11 +282,14 @@ impl Engine {
                 add("WATCHDOG_USEC", &watchdog.as_micros().to_string());
             }
         }
-        if let Some(period) = resolved.heartbeat
-            && let Some(address) = self.beat_address(id)
+        if let Some(beat) = resolved.heartbeat
+            && let Some((address, token)) = self.beat_address(id, beat.by)
         {
             add(ENDPOINT_VARIABLE, &address);
-            add(PERIOD_VARIABLE, &period.as_millis().to_string());
+            add(PERIOD_VARIABLE, &beat.period.as_millis().to_string());
+            if let Some(token) = token {
+                add(TOKEN_VARIABLE, &token);
+            }
         }
         env
     }

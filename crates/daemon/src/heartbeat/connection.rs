@@ -23,12 +23,17 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 const BURST: u32 = 100;
 const EACH: Duration = Duration::from_millis(10);
 
-/// Serves one connection to its end.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, mut stream: S, run: RunId) {
-    let (mut held, mut answers) = (Vec::new(), Vec::new());
+/// Serves one connection to its end; `held` is what it has said already. One that is refused is given back, to be closed.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: Arc<Shared>,
+    mut stream: S,
+    run: RunId,
+    mut held: Vec<u8>,
+) -> Option<S> {
+    let mut answers = Vec::new();
     let mut pace = Pace::new();
     let mut open = true;
-    while open && matches!(read(&mut stream, &mut held).await, Ok(1..)) {
+    loop {
         let mut used = 0;
         let mut frames = 0;
         let mut beats = false;
@@ -54,16 +59,19 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>
         if !answers.is_empty()
             && !matches!(timeout(ANSWER_PATIENCE, stream.write_all(&answers)).await, Ok(Ok(())))
         {
-            return;
+            return None;
         }
         give_back(&mut held);
         answers.clear();
         give_back(&mut answers);
+        if !open {
+            let _ = timeout(ANSWER_PATIENCE, stream.shutdown()).await;
+            return Some(stream);
+        }
         pace.keep(frames).await;
-    }
-    if !open {
-        // The refusal is on its way; nobody waits for what the client makes of it.
-        let _ = timeout(ANSWER_PATIENCE, stream.shutdown()).await;
+        if !matches!(read(&mut stream, &mut held).await, Ok(1..)) {
+            return None;
+        }
     }
 }
 

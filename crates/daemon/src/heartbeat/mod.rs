@@ -11,31 +11,45 @@
 
 mod connection;
 mod pulse;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keepwell_core::{RunId, ServiceId};
 use keepwell_os::local::{Endpoint, Listener, Peer, Stream};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::message::EngineHandle;
 pub use pulse::Pulse;
 use pulse::Shared;
+use tcp::{Guest, Port, Refusals, Tokens};
 
 /// Whether the process at the other end may speak for a service.
 pub type Allowed = Box<dyn Fn(&Peer) -> bool + Send + Sync>;
+
+/// How the clients of an instance reach it.
+pub enum Door {
+    /// An endpoint of its own, and who is heard there.
+    Own(Endpoint, Allowed),
+    /// The guardian's port, for who shows this token.
+    Tcp(Box<str>),
+}
 
 /// The endpoints of all instances. Owned by the engine's thread; the rest happens on the runtime.
 pub struct HeartbeatHub {
     runtime: Handle,
     engine: EngineHandle,
     ears: BTreeMap<u32, Ear>,
+    port: Option<Port>,
+    tokens: Tokens,
+    refusals: Refusals,
 }
 
 struct Ear {
@@ -49,28 +63,49 @@ impl HeartbeatHub {
     /// Listens on `runtime`, which must have its timer and its IO enabled.
     #[must_use]
     pub fn new(runtime: Handle, engine: EngineHandle) -> HeartbeatHub {
-        HeartbeatHub { runtime, engine, ears: BTreeMap::new() }
+        let (tokens, refusals) = (Tokens::default(), Refusals::default());
+        HeartbeatHub { runtime, engine, ears: BTreeMap::new(), port: None, tokens, refusals }
+    }
+
+    /// Hears over TCP at this address, a loopback one, from now on; `None`: no longer. One that is taken is told of and tried again.
+    pub fn set_port(&mut self, address: Option<SocketAddr>) {
+        if self.port.as_ref().map(|port| port.address) == address {
+            return;
+        }
+        // Closed first: a port may only move from one address of this host to another.
+        self.port = None;
+        self.port = address.map(|address| {
+            let (tokens, refusals) = (self.tokens.clone(), self.refusals.clone());
+            Port::open(&self.runtime, self.engine.clone(), address, tokens, refusals)
+        });
+    }
+
+    /// What was refused over TCP before it was known whose it was, since this hub began.
+    #[must_use]
+    pub fn strangers_refused(&self) -> u64 {
+        self.refusals.count()
     }
 
     /// Listens for an instance from now on. `run` is its live main run, if a daemon before this one started one.
     ///
     /// # Errors
     /// When the runtime cannot watch the endpoint.
-    pub fn add(
-        &mut self,
-        slot: u32,
-        service: ServiceId,
-        endpoint: Endpoint,
-        allowed: Allowed,
-        run: Option<RunId>,
-    ) -> io::Result<()> {
+    pub fn add(&mut self, slot: u32, service: ServiceId, door: Door, run: Option<RunId>) -> io::Result<()> {
         self.remove(slot);
-        let entered = self.runtime.enter();
-        let listener = Listener::new(endpoint)?;
-        drop(entered);
+        let (guest, guests) = mpsc::channel(tcp::DOORSTEP);
+        let own = match door {
+            Door::Own(endpoint, allowed) => {
+                let _entered = self.runtime.enter();
+                Some((Listener::new(endpoint)?, allowed))
+            }
+            Door::Tcp(token) => {
+                self.tokens.add(slot, token, guest);
+                None
+            }
+        };
         let shared = Arc::new(Shared::new(service, self.engine.clone(), run));
         let (turn, turns) = watch::channel(run);
-        let task = self.runtime.spawn(listen(Arc::clone(&shared), listener, allowed, turns)).abort_handle();
+        let task = self.runtime.spawn(listen(Arc::clone(&shared), own, guests, turns)).abort_handle();
         self.ears.insert(slot, Ear { shared, turn, task });
         Ok(())
     }
@@ -93,6 +128,7 @@ impl HeartbeatHub {
     pub fn remove(&mut self, slot: u32) {
         if let Some(ear) = self.ears.remove(&slot) {
             ear.change_turn(None);
+            self.tokens.remove(slot);
             // Its connections end with it.
             ear.task.abort();
         }
@@ -119,13 +155,13 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 async fn listen(
     shared: Arc<Shared>,
-    listener: Listener,
-    allowed: Allowed,
+    own: Option<(Listener, Allowed)>,
+    mut guests: mpsc::Receiver<Guest>,
     mut turns: watch::Receiver<Option<RunId>>,
 ) {
     let mut open = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
+        let arrival = tokio::select! {
             biased;
             changed = turns.changed() => {
                 if changed.is_err() {
@@ -135,13 +171,28 @@ async fn listen(
                 continue;
             }
             Some(_) = open.join_next(), if !open.is_empty() => continue,
-            accepted = listener.accept() => accepted,
+            arrival = arrival(own.as_ref(), &mut guests) => arrival,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                if let Some(run) = *turns.borrow() {
-                    admit(&shared, stream, &peer, &allowed, run, &mut open);
-                }
+        let Some(run) = *turns.borrow() else { continue };
+        let full = open.len() >= MAX_CONNECTIONS;
+        let too_many = || format!("it has more than {MAX_CONNECTIONS} connections");
+        match arrival {
+            Ok(Arrival::Unwelcome(peer)) => shared.wrong(run, || {
+                let (pid, uid) = (peer.pid, peer.uid);
+                format!("process {pid}, user {uid}, is neither of this service's tree nor of keepwell's user")
+            }),
+            Ok(Arrival::Own(..) | Arrival::Guest(_)) if full => shared.wrong(run, too_many),
+            Ok(Arrival::Own(stream)) => {
+                let shared = Arc::clone(&shared);
+                open.spawn(async move { drop(connection::serve(shared, stream, run, Vec::new()).await) });
+            }
+            Ok(Arrival::Guest(Guest { stream, held })) => {
+                let shared = Arc::clone(&shared);
+                open.spawn(async move {
+                    if let Some(refused) = connection::serve(shared, stream, run, held).await {
+                        tcp::linger(refused).await;
+                    }
+                });
             }
             Err(error) => {
                 tracing::warn!(service = %shared.service(), %error, "a heartbeat connection could not be accepted");
@@ -151,23 +202,27 @@ async fn listen(
     }
 }
 
-fn admit(
-    shared: &Arc<Shared>,
-    stream: Stream,
-    peer: &Peer,
-    allowed: &Allowed,
-    run: RunId,
-    open: &mut JoinSet<()>,
-) {
-    if !allowed(peer) {
-        let (pid, uid) = (peer.pid, peer.uid);
-        shared.wrong(run, || {
-            format!("process {pid}, user {uid}, is neither of this service's tree nor of keepwell's user")
-        });
-    } else if open.len() >= MAX_CONNECTIONS {
-        shared.wrong(run, || format!("it has more than {MAX_CONNECTIONS} connections"));
-    } else {
-        open.spawn(connection::serve(Arc::clone(shared), stream, run));
+/// Who has come.
+enum Arrival {
+    Own(Stream),
+    Unwelcome(Peer),
+    Guest(Guest),
+}
+
+async fn arrival(
+    own: Option<&(Listener, Allowed)>,
+    guests: &mut mpsc::Receiver<Guest>,
+) -> io::Result<Arrival> {
+    match own {
+        Some((listener, allowed)) => {
+            let (stream, peer) = listener.accept().await?;
+            Ok(if allowed(&peer) { Arrival::Own(stream) } else { Arrival::Unwelcome(peer) })
+        }
+        None => match guests.recv().await {
+            Some(guest) => Ok(Arrival::Guest(guest)),
+            // Its token is withdrawn, and this task about to be.
+            None => std::future::pending().await,
+        },
     }
 }
 

@@ -36,7 +36,7 @@ fn world(run: Option<RunId>, allowed: Allowed) -> World {
     let waiter = Waiter::new().unwrap();
     let engine = EngineHandle::new(sender, waiter.waker());
     let mut hub = HeartbeatHub::new(runtime.handle.clone(), engine);
-    hub.add(1, ServiceId::new("web", 1), endpoint, allowed, run).unwrap();
+    hub.add(1, ServiceId::new("web", 1), Door::Own(endpoint, allowed), run).unwrap();
     World { hub, inbox, path, _runtime: runtime, _waiter: waiter, _dir: dir }
 }
 
@@ -314,4 +314,108 @@ fn a_flood_waits_and_all_of_it_is_answered() {
     stream.write_all(&frame(1, &[])).unwrap();
     assert!(answer(&mut stream).is_some());
     assert!(begin.elapsed() >= Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+/// A hub with a free port, which hears `web` by the token `secret`.
+fn over_tcp() -> (World, SocketAddr) {
+    let mut w = heard(None);
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    w.hub.set_port(Some(address));
+    w.hub.add(1, ServiceId::new("web", 1), Door::Tcp("secret".into()), Some(RUN)).unwrap();
+    (w, address)
+}
+
+fn tcp_client(address: SocketAddr, token: &str) -> Client {
+    let endpoint = keepwell_sdk::heartbeat::Endpoint::of(address.to_string().into());
+    Client::new(endpoint, Some(token.to_owned())).timeout(PATIENCE)
+}
+
+/// Once the port is open, which happens on another thread.
+fn tcp(address: SocketAddr) -> std::net::TcpStream {
+    let begin = Instant::now();
+    loop {
+        match std::net::TcpStream::connect(address) {
+            Ok(stream) => return stream,
+            Err(e) => assert!(begin.elapsed() < PATIENCE, "{e}"),
+        }
+    }
+}
+
+#[test]
+fn over_tcp_the_token_says_whose_the_connection_is() {
+    let (w, address) = over_tcp();
+    drop(tcp(address));
+    let mut client = tcp_client(address, "secret");
+    assert_eq!(client.beat(), Ok(Delivery::Delivered));
+    assert_eq!(w.next(), "Beat { run: RunId(7) }");
+    let report = Report { status: Some("well".into()), ..Report::default() };
+    assert_eq!(client.report(report), Ok(Delivery::Delivered));
+    assert_eq!(w.next(), "run 7: status \"well\"");
+
+    // What follows the hello in the same breath is heard, too.
+    let mut stream = tcp(address);
+    stream.write_all(&[frame(0x10, b"secret"), frame(2, b"n=5"), vec![0x4D]].concat()).unwrap();
+    assert_eq!(answer(&mut stream), Some((0x90, "secret".into())));
+    assert_eq!(answer(&mut stream), Some((0x82, "n=5".into())));
+    assert_eq!(w.pulse().metrics["n"], 5.0);
+    stream.write_all(b"X").unwrap();
+    assert_eq!(answer(&mut stream).map(|(command, _)| command), Some(0xFF));
+    assert_eq!(answer(&mut stream), None);
+    assert_eq!((w.pulse().errors, w.hub.strangers_refused()), (1, 0));
+}
+
+#[test]
+fn over_tcp_nobody_is_heard_without_the_token() {
+    let (w, address) = over_tcp();
+    let cases = [
+        (frame(1, &[]), "hello"),
+        (frame(0x10, b"Secret"), "token"),
+        (frame(0x10, b""), "token"),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "magic"),
+        (vec![0x4D, 0x53, 0x10, 1, 0, 1, 0], "length"),
+    ];
+    for (number, (bytes, word)) in cases.into_iter().enumerate() {
+        let mut stream = tcp(address);
+        stream.write_all(&bytes).unwrap();
+        let (command, text) = answer(&mut stream).unwrap();
+        assert_eq!((command, text.split(':').next()), (0xFF, Some(word)));
+        assert!(!text.contains("ecret"), "{text}");
+        assert_eq!(answer(&mut stream), None, "{word}");
+        assert_eq!(w.hub.strangers_refused(), number as u64 + 1);
+    }
+    assert_eq!(
+        w.inbox.try_iter().map(shown).collect::<Vec<_>>(),
+        ["told: a heartbeat over TCP was refused: hello: the first command is 0x10, not 0x01"]
+    );
+    assert_eq!(w.pulse(), Pulse::default());
+}
+
+#[test]
+fn over_tcp_a_service_that_is_gone_is_hung_up_on() {
+    let (mut w, address) = over_tcp();
+    let mut stream = tcp(address);
+    stream.write_all(&frame(0x10, b"secret")).unwrap();
+    assert!(answer(&mut stream).is_some());
+    w.hub.remove(1);
+    assert_eq!(answer(&mut stream), None);
+    let mut stream = tcp(address);
+    stream.write_all(&frame(0x10, b"secret")).unwrap();
+    assert_eq!(answer(&mut stream).map(|(command, _)| command), Some(0xFF));
+    w.hub.set_port(None);
+    let begin = Instant::now();
+    while std::net::TcpStream::connect(address).is_ok() {
+        assert!(begin.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_of_and_tried_again() {
+    let mut w = heard(None);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    w.hub.set_port(Some(address));
+    let told = w.next();
+    assert!(told.starts_with(&format!("told: heartbeats cannot be heard on {address}: ")), "{told}");
+    drop(taken);
+    assert_eq!(w.next(), format!("told: {address} is free: heartbeats are heard there"));
 }

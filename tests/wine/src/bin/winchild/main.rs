@@ -36,6 +36,7 @@ touch FILE                make it, and exit with 0
 until FILE CODE           exit with CODE when it is there
 late-line FILE TEXT       say `starting`, and TEXT when FILE is there; then wait
 kill PID                  TerminateProcess
+beat                      a heartbeat every 50 ms, where keepwell says; each that is delivered is a line; none while `mute` is there
 control SERVICE NUMBER    tells a service what sc has no word for; exits with the error
 bridge FILE PIPE          a TCP port, whose number FILE then has, to a named pipe";
 
@@ -66,6 +67,7 @@ fn main() {
             wait();
         }
         "grandchildren" => grandchildren(&mut args),
+        "beat" => beat(),
         "record" => {
             append(&args.next("FILE"), &format!("{}\n", std::process::id()));
             wait();
@@ -406,5 +408,21 @@ impl Args {
 
     fn pause(&self, name: &str) {
         sleep(ms(self.option(name).unwrap_or(0)));
+    }
+}
+
+fn beat() {
+    let Some(mut guardian) = keepwell_sdk::heartbeat::Client::from_env() else {
+        out(b"nobody waits for beats\n");
+        wait()
+    };
+    loop {
+        if !std::path::Path::new("mute").exists() {
+            match guardian.beat() {
+                Ok(delivery) => out(format!("{delivery:?}\n").as_bytes()),
+                Err(refused) => out(format!("{refused}\n").as_bytes()),
+            }
+        }
+        sleep(Duration::from_millis(50));
     }
 }

@@ -1,4 +1,4 @@
-//! `http`: where a guardian tells others how it is.
+//! Where something of the guardian listens: a port of this host alone, until there is encryption and authentication.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ pub(crate) struct Loopback(pub(crate) SocketAddr);
 
 impl Element for Loopback {
     fn what() -> Cow<'static, str> {
-        "an address of this host".into()
+        "an address of this host and a port".into()
     }
     fn syntax() -> Cow<'static, str> {
         "\"127.0.0.1:9750\" or \"[::1]:9750\"".into()
@@ -25,9 +25,7 @@ impl Element for Loopback {
             text.strip_prefix("localhost:").map_or(text.to_string(), |port| format!("127.0.0.1:{port}"));
         let found = text.parse::<SocketAddr>();
         let refusal = match found {
-            Ok(at) if !at.ip().is_loopback() => {
-                "there is no authentication yet, so it is served to this host alone"
-            }
+            Ok(at) if !at.ip().is_loopback() => "it is for this host alone: 127.0.0.1 or [::1]",
             Ok(at) if at.port() == 0 => "a port from 1 to 65535: nobody could know which one it is",
             Ok(at) => return Some(Self(at)),
             Err(_) => "an address and a port",
