@@ -10,6 +10,11 @@ use crate::program::Behaviour;
 pub trait Director {
     /// Called once for each process that is asked for.
     fn behaviour(&mut self, service: &ServiceId, role: Role, at: Mono) -> Behaviour;
+
+    /// Whether evidence is lost, late or not to be had now and then.
+    fn troubles_evidence(&self) -> bool {
+        false
+    }
 }
 
 /// Something from outside.

@@ -129,6 +129,7 @@ impl Ledger {
             }
             Input::SignalFailed { .. }
             | Input::AskedToStop { .. }
+            | Input::EvidenceTaken { .. }
             | Input::Host(_)
             | Input::Probe { .. }
             | Input::Ready { .. }
@@ -225,6 +226,7 @@ impl Ledger {
             }
             Effect::Commit(record) => self.note_record(record),
             Effect::AskToStop { .. }
+            | Effect::TakeEvidence { .. }
             | Effect::Signal { .. }
             | Effect::Kill { .. }
             | Effect::Freeze { .. }
@@ -346,9 +348,10 @@ impl Ledger {
                 self.living(*run, effect)?.killed.get_or_insert(seen.now.mono);
                 Ok(())
             }
-            Effect::Freeze { run } | Effect::Thaw { run } | Effect::Probe { run, .. } => {
-                self.living(*run, effect).map(|_| ())
-            }
+            Effect::TakeEvidence { run, .. }
+            | Effect::Freeze { run }
+            | Effect::Thaw { run }
+            | Effect::Probe { run, .. } => self.living(*run, effect).map(|_| ()),
             Effect::Commit(_) | Effect::WatchProgram(_) | Effect::UnwatchProgram(_) => Ok(()),
         }
     }

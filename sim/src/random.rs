@@ -238,6 +238,10 @@ impl Director for Chance {
         }
         b
     }
+
+    fn troubles_evidence(&self) -> bool {
+        true
+    }
 }
 
 fn trouble(d: &mut Prng, b: &mut Behaviour) {
@@ -308,6 +312,7 @@ fn specs(d: &mut Prng) -> Specs {
     if d.percent(25) {
         specs.max_parallel_starts = Some(u32::try_from(d.range(1, 4)).unwrap_or(1));
     }
+    specs.healing.evidence = d.percent(50).then(|| Duration::from_secs(2));
     specs.healing.limit =
         Some(Limit { max: u32::try_from(d.range(1, 5)).unwrap_or(1), window: millis(d, 5_000, 60_000) });
     specs

@@ -59,6 +59,8 @@ pub fn event(kind: &EventKind) -> String {
             format!("a new daemon took over {runs} runs and {missed_exits} missed exits")
         }
         EventKind::IncidentOpened { id, cause } => format!("incident {id} opened: {cause}"),
+        EventKind::EvidenceTaken { outcome: Ok(name) } => format!("evidence taken: {name}"),
+        EventKind::EvidenceTaken { outcome: Err(why) } => format!("no evidence: {why}"),
         EventKind::IncidentClosed(closed) => {
             let Incident { id, failures, restarts, .. } = &closed.incident;
             let (end, lasted) = (closed.end, Human(closed.lasted));

@@ -469,6 +469,17 @@ impl<D: Director> World<D> {
                     self.note(Duration::from_millis(5), Input::AskedToStop { run, step, outcome });
                 }
             }
+            Effect::TakeEvidence { run, service, incident, notes: _, timeout } => {
+                let name = format!("{}-{service}-{run}", incident.unwrap_or(0));
+                // Now and then a word is lost, late, or no good.
+                let (after, outcome) = match run.0 % 8 {
+                    5 if self.director.troubles_evidence() => return,
+                    6 if self.director.troubles_evidence() => (timeout * 2, Ok(name)),
+                    7 if self.director.troubles_evidence() => (timeout / 4, Err("disk full".into())),
+                    _ => (Duration::from_millis(5), Ok(name)),
+                };
+                self.note(after, Input::EvidenceTaken { run, outcome });
+            }
             Effect::Signal { run, signal, to } => self.host.signal(now, run, signal, to),
             Effect::Kill { run } => self.host.kill(now, run),
             Effect::Freeze { run } => self.host.freeze(now, run, true),

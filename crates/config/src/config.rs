@@ -53,8 +53,33 @@ pub struct Config {
     pub services: BTreeMap<Arc<str>, Arc<ServiceConfig>>,
     /// The guardian itself.
     pub guardian: GuardianConfig,
+    /// How much is looked at before what failed is ended.
+    pub evidence: Evidence,
     /// What is probably not meant as it is written.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// `evidence` of `[healing]`; for how long is in `Specs`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evidence {
+    /// Lines of output.
+    pub lines: usize,
+    /// Bytes of what is known of one run.
+    pub size: usize,
+    /// Of so many runs it is kept.
+    pub keep: usize,
+    /// So many bytes in all.
+    pub keep_bytes: u64,
+    /// The stacks of all threads, by a debugger.
+    pub stacks: bool,
+    /// A dump of the main process's memory.
+    pub dump: bool,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self { lines: 100, size: 256 << 10, keep: 20, keep_bytes: 64 << 20, stacks: false, dump: false }
+    }
 }
 
 /// `[keepwell]`.

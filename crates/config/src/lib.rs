@@ -27,7 +27,7 @@ mod syntax;
 mod template;
 
 pub use config::{
-    Account, Affinity, Beat, BeatBy, Bound, Command, Config, Context, CpuShare, Env, EnvValue,
+    Account, Affinity, Beat, BeatBy, Bound, Command, Config, Context, CpuShare, Env, EnvValue, Evidence,
     GuardianConfig, HookCommands, Limits, LogConfig, LogLevel, Method, Ready, Rotate, ServiceConfig, StopAsk,
     StopHow, WhenDaemonGone,
 };

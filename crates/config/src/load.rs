@@ -183,7 +183,9 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
         configs.push((name.clone(), Arc::new(config)));
     }
     let tags = configs.iter().flat_map(|(_, c)| c.tags.iter().map(AsRef::as_ref)).collect();
-    let healing = healing.map(|h| build::healing(r, &h.value, &tags)).unwrap_or_default();
+    let (looked_at, evidence) = build::evidence(r, healing.as_ref().map(|h| &h.value));
+    let mut healing = healing.map(|h| build::healing(r, &h.value, &tags)).unwrap_or_default();
+    healing.evidence = looked_at;
     for ((_, spec), (_, config)) in read_specs.iter_mut().zip(&configs) {
         let group = |tag: &str| healing.groups.get_key_value(tag).map(|(name, _)| Arc::clone(name));
         spec.healing = config.tags.iter().filter_map(|tag| group(tag)).collect();
@@ -199,7 +201,7 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
     check::cycles(r, &specs, &places);
     check::disabled(r, &specs, &places);
     check::log_files(r, &specs, &built, &places, cx);
-    Config { specs, services: built, guardian, warnings: vec![] }
+    Config { specs, services: built, guardian, evidence, warnings: vec![] }
 }
 
 /// A service's kind; `None` where it is written, and wrong.

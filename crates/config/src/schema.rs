@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::element::depends::RawDependency;
+use crate::element::evidence::EvidenceTable;
 use crate::element::guard::RawGuard;
 use crate::element::guardian::RawGuardian;
 use crate::element::healing::RawHealing;
@@ -88,6 +89,7 @@ pub fn reference() -> String {
     section::<RawLimits>(&mut out, "`limits`", "limits.");
     section::<RawGuardian>(&mut out, "`[keepwell]`", "");
     section::<RawHealing>(&mut out, "`[healing]`", "");
+    section::<EvidenceTable>(&mut out, "`[healing]`: `evidence`", "evidence.");
     out
 }
 

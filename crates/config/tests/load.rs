@@ -81,8 +81,11 @@ fn every_key_arrives() {
     let config = good(include_str!("good/full.toml"));
     assert_eq!(config.warnings, []);
     let shop = Limit { max: 2, window: secs(300) };
-    let healing =
-        Healing { limit: Some(Limit { max: 20, window: secs(600) }), groups: [("shop".into(), shop)].into() };
+    let healing = Healing {
+        limit: Some(Limit { max: 20, window: secs(600) }),
+        groups: [("shop".into(), shop)].into(),
+        evidence: Some(secs(2)),
+    };
     assert_eq!(config.specs.healing, healing);
     let db = spec(&config, "db");
     assert_eq!(db.ready, Readiness::Probe { period: secs(1), timeout: secs(60) });

@@ -1,6 +1,7 @@
 //! What the core wants done. Imperative; never blocks; each names its run. Whatever is slow comes back as an `Input`.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::command::By;
@@ -64,6 +65,20 @@ pub enum Effect {
         service: ServiceId,
         /// What the hook is told.
         event: HostEvent,
+    },
+    /// Look at what is about to be ended because it failed. `Input::EvidenceTaken` follows; where none does in time, it is
+    /// ended without.
+    TakeEvidence {
+        /// The main run.
+        run: RunId,
+        /// Of which service.
+        service: ServiceId,
+        /// The incident that it belongs to.
+        incident: Option<u64>,
+        /// Why it is ended, and what its checks said, a line each.
+        notes: Vec<String>,
+        /// So long it is waited for.
+        timeout: Duration,
     },
     /// For a main run: kill every process of the service's tree; `Input::TreeEmpty` follows when none is left. For a
     /// hook: kill its process group.

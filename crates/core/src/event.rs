@@ -277,6 +277,11 @@ pub enum EventKind {
         /// The first failure: `exit code 3 after 1.2 s`.
         cause: String,
     },
+    /// What was about to be ended because it failed was looked at.
+    EvidenceTaken {
+        /// The name of the evidence, or why there is none, in plain words.
+        outcome: Result<String, String>,
+    },
     /// An incident is over.
     IncidentClosed(Box<ClosedIncident>),
     /// The guardian came up.

@@ -186,6 +186,7 @@ impl Supervisor {
         let steps = self.spec(i).stop.len();
         let text = match &e.stage {
             Stage::AwaitSpawn => "its start is not confirmed yet; it is ended as soon as it is".into(),
+            Stage::Evidence { .. } => "evidence of what is wrong with it is being taken".into(),
             Stage::AfterDependents => "what depends on it stops first".into(),
             Stage::PreStop => "its pre_stop hook runs".into(),
             Stage::Step { index, .. } => {

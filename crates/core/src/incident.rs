@@ -13,6 +13,9 @@ use crate::time::{Mono, Wall};
 /// What was done in one incident has few names; an escalation has a handful of its own.
 const ACTIONS_KEPT: usize = 16;
 
+/// Names of evidence; the files themselves have a bound of their own.
+const EVIDENCE_KEPT: usize = 8;
+
 /// One incident of one instance. At most one of an instance is open.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Incident {
@@ -35,6 +38,8 @@ pub struct Incident {
     pub healed: u32,
     /// What keepwell did, and how often, in the order of the first time.
     pub actions: Vec<(String, u32)>,
+    /// Names of the evidence that was taken, newest last.
+    pub evidence: Vec<String>,
 }
 
 /// How an incident ended.
@@ -81,9 +86,28 @@ pub struct OpenIncident {
 impl Incident {
     pub(crate) fn new(id: u64, cause: String, opened: Wall, began: Mono) -> Box<Self> {
         let (failures, restarts, healed) = (0, 0, 0);
-        let (last_run, actions) = (None, Vec::new());
+        let (last_run, actions, evidence) = (None, Vec::new(), Vec::new());
         let calm_since = began;
-        Box::new(Self { id, cause, opened, began, calm_since, last_run, failures, restarts, healed, actions })
+        Box::new(Self {
+            id,
+            cause,
+            opened,
+            began,
+            calm_since,
+            last_run,
+            failures,
+            restarts,
+            healed,
+            actions,
+            evidence,
+        })
+    }
+
+    pub(crate) fn keep_evidence(&mut self, name: String) {
+        if self.evidence.len() >= EVIDENCE_KEPT {
+            self.evidence.remove(0);
+        }
+        self.evidence.push(name);
     }
 
     /// Counts an action by its name.

@@ -46,6 +46,7 @@ impl Supervisor {
             Phase::Ending(e) => match e.stage {
                 Stage::Step { until, .. } => Some(until),
                 Stage::Killed { again, .. } => Some(again),
+                Stage::Evidence { until } => Some(until),
                 Stage::AwaitSpawn
                 | Stage::AfterDependents
                 | Stage::PreStop

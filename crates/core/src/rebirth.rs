@@ -134,6 +134,7 @@ impl Supervisor {
             }
             Input::SignalFailed { .. }
             | Input::AskedToStop { .. }
+            | Input::EvidenceTaken { .. }
             | Input::Probe { .. }
             | Input::Ready { .. }
             | Input::Stopping { .. }

@@ -33,6 +33,8 @@ pub struct Healing {
     pub limit: Option<Limit>,
     /// Over the services of a group, by its name.
     pub groups: BTreeMap<Arc<str>, Limit>,
+    /// What failed and lives is looked at before it is ended, so long at most; `None`: it is not.
+    pub evidence: Option<Duration>,
 }
 
 /// Enough for services that fail by themselves, and few where all fail by one cause.
@@ -40,7 +42,7 @@ pub const HEALING_LIMIT: Limit = Limit { max: 10, window: Duration::from_secs(60
 
 impl Default for Healing {
     fn default() -> Self {
-        Self { limit: Some(HEALING_LIMIT), groups: BTreeMap::new() }
+        Self { limit: Some(HEALING_LIMIT), groups: BTreeMap::new(), evidence: None }
     }
 }
 

@@ -231,6 +231,7 @@ impl Supervisor {
                 format!("{why}; what is left of its tree is being killed")
             }
             Stage::AwaitSpawn
+            | Stage::Evidence { .. }
             | Stage::AfterDependents
             | Stage::PreStop
             | Stage::Step { .. }

@@ -70,6 +70,13 @@ pub enum Input {
         /// Why it was not asked, or refused, in plain words: `answered 403 Forbidden`.
         outcome: Result<(), String>,
     },
+    /// An answer to `Effect::TakeEvidence`.
+    EvidenceTaken {
+        /// The main run.
+        run: RunId,
+        /// The name of the evidence, or why there is none, in plain words.
+        outcome: Result<String, String>,
+    },
     /// An answer to `Effect::Probe`.
     Probe {
         /// Which attempt.
@@ -463,6 +470,7 @@ impl Supervisor {
             Input::TreeEmpty { run } => self.on_tree_empty(now, run),
             Input::SignalFailed { run, signal, reason } => self.on_signal_failed(now, run, signal, reason),
             Input::AskedToStop { run, step, outcome } => self.on_asked_to_stop(now, run, step, outcome),
+            Input::EvidenceTaken { run, outcome } => self.on_evidence_taken(now, run, outcome),
             Input::Probe { probe, outcome } => self.on_probe(now, probe, outcome),
             Input::Ready { run } => self.on_ready(now, run),
             Input::Stopping { run } => self.on_stopping(now, run),

@@ -66,6 +66,7 @@ impl Story {
                     format!("tell its hook of {event}")
                 }
                 Effect::AskToStop { .. } => "ask by HTTP".into(),
+                Effect::TakeEvidence { .. } => "take evidence".into(),
                 Effect::Spawn { run, .. } => {
                     self.sup.handle(self.now, Input::Spawned { run, pid: 2 });
                     continue;

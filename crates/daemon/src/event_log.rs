@@ -124,6 +124,7 @@ pub fn kind(event: &EventKind) -> Option<Kind> {
         | EventKind::StopStepTaken { .. }
         | EventKind::StopStepFailed { .. }
         | EventKind::LeftoversKilled
+        | EventKind::EvidenceTaken { .. }
         | EventKind::DependencyChanged { .. }
         | EventKind::Commanded { .. } => return None,
     })

@@ -5,6 +5,7 @@ pub mod convert;
 pub mod engine;
 mod errands;
 pub mod event_log;
+pub mod evidence;
 pub mod figures;
 pub mod heartbeat;
 pub mod log;

@@ -11,6 +11,7 @@ use keepwell_os::{Counts, Members, clock};
 use keepwell_sdk::wire;
 
 use crate::errands::Errands;
+use crate::evidence::Case;
 use crate::figures::Figures;
 use crate::message::{EngineHandle, Message, Reply};
 
@@ -55,6 +56,8 @@ pub enum Asked {
         /// The way back.
         engine: EngineHandle,
     },
+    /// The one who takes evidence, who looks for himself; only who is in the tree is asked for.
+    Evidence(Box<Case>),
     /// Monitoring, which wants to know it all.
     Figures {
         /// Its services are one a look.
@@ -72,6 +75,8 @@ impl Asked {
             Asked::Status { lines, reply, .. } => drop(reply.send(Ok(lines))),
             // The next sample is five seconds away.
             Asked::Usage { .. } => {}
+            // The core goes on without when the time is over.
+            Asked::Evidence(_) => {}
             Asked::Figures { figures, reply } => drop(reply.send(Ok(figures))),
         }
     }
@@ -88,6 +93,8 @@ impl Meter {
         Self(Errands::new("meter", WAITING, move |Question { looks, asked }| match asked {
             Asked::Status { lines, all, reply } => measure(&trees, &mut last, looks, lines, all, reply),
             Asked::Usage { runs, engine } => sample(&trees, &mut guarded, looks, runs, &engine),
+            // The engine gives these to the one who takes evidence.
+            Asked::Evidence(_) => {}
             Asked::Figures { mut figures, reply } => {
                 fill_in(&trees, &looks, &mut figures);
                 // Who went away does not need them.

@@ -88,6 +88,12 @@ pub struct Members {
     pub cpu_usec: Option<u64>,
 }
 
+/// The members of a tree with the main process before all others.
+pub(crate) fn main_first(main: u32, members: &[u32]) -> Vec<u32> {
+    let others = members.iter().filter(|pid| **pid != main);
+    [main].iter().chain(others).copied().collect()
+}
+
 /// What the processes of a tree have open and run, together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {

@@ -316,6 +316,9 @@ pub struct Event {
     pub next_attempt: Option<String>,
     /// The incident that it belongs to.
     pub incident: Option<u64>,
+    /// `evidence_taken`: the file, below the state folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// `incident_closed`: all of it but its timeline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident_report: Option<Box<Incident>>,
@@ -358,8 +361,10 @@ pub struct Incident {
     pub restarts: u32,
     /// Restarts that were drawn on the budgets of `[healing]`.
     pub budget_used: u32,
-    /// What keepwell did: `restarted 3 times`.
+    /// What keepwell did: `restarted (3 times)`.
     pub actions: Vec<String>,
+    /// Files below the state folder that say how it looked before it was ended, newest last.
+    pub evidence: Vec<String>,
     /// Its events, oldest first; only where one incident was asked for by its number.
     pub timeline: Vec<Event>,
     /// Events between the first and the last of `timeline` that are not in it.

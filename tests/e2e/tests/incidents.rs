@@ -92,3 +92,63 @@ fn incidents_outlive_keepwell_and_keep_their_numbers() {
     assert_eq!((three[1].id, three[1].state.as_str()), (2, "unseen"));
     g.end();
 }
+
+/// Works until its file is gone, and then only looks as if it did.
+const SICK: &str = "[services.sick]
+command = ['/bin/sh', '-c', 'echo I am at work; exec sleep 1000']
+env = { PASSWORD = 'hunter2' }
+live = { exec = ['/bin/sh', '-c', 'test -e fine || { echo no; exit 1; }'], period = '100ms' }
+restart = { delay = '100ms', reset_after = '1s' }
+";
+
+#[test]
+fn what_is_ended_for_its_health_is_looked_at_before() {
+    let mut g = Guardian::new(SICK);
+    g.write("fine", "");
+    g.start(&["--quiet"]);
+    g.wait_answering();
+    g.wait_log("sick", "I am at work");
+    g.wait_state("sick", &["running"]);
+    let pid = g.pid("sick");
+    std::fs::remove_file(g.path("fine")).unwrap();
+    let events = g.wait_events("evidence", |all| all.iter().any(|e| e.kind == "evidence_taken"));
+    let taken = events.iter().find(|e| e.kind == "evidence_taken").unwrap();
+    let file = taken.evidence.clone().unwrap_or_else(|| panic!("{taken:?}"));
+    // Before the first step of the way down.
+    let step = events.iter().find(|e| e.kind == "stop_step_taken").map(|e| e.seq);
+    assert!(step.is_none_or(|step| step > taken.seq), "{events:?}");
+    g.write("fine", "");
+
+    let text = std::fs::read_to_string(g.state(&file)).unwrap();
+    let process = format!("== process {pid}");
+    for part in
+        ["sick, run ", "its live check failed", "live check", "== last output", "I am at work", &process]
+    {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    for part in ["State: ", "threads: 1", "open files: "] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+    assert_eq!(sys::mode(&g.state(&file)).unwrap() & 0o777, 0o600, "{file}");
+    let over = wait_some("its end", || only(&g, "sick").filter(|i| i.state == "recovered"));
+    assert_eq!(over.evidence, std::slice::from_ref(&file));
+    assert_eq!(over.budget_used, 1);
+    g.cli(&["incidents", "1"]).good().says(&[&file, "ended because it failed"]);
+
+    // What an operator stops is not looked at.
+    g.cli(&["stop", "sick"]).good();
+    assert_eq!(g.events().iter().filter(|e| e.kind == "evidence_taken").count(), 1);
+    g.end();
+}
+
+#[test]
+fn nothing_is_looked_at_where_nobody_wants_it() {
+    let mut g = Guardian::new(&format!("[healing]\nevidence = 'off'\n{SICK}"));
+    g.start(&["--quiet"]);
+    g.wait_answering();
+    g.wait_for("a restart", |all| all.iter().any(|s| s.restarts >= 1));
+    assert!(!g.events().iter().any(|e| e.kind == "evidence_taken"));
+    assert!(!g.state("evidence").exists());
+    g.end();
+}

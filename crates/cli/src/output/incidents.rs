@@ -120,6 +120,7 @@ pub(crate) fn story(i: &Incident, clock: &Clock, look: &Look) -> String {
     let failures = count(i.failures as usize, "failure");
     facts.push(("counted", format!("{failures}, {}{budget}", count(i.restarts as usize, "restart"))));
     facts.extend(i.actions.iter().map(|action| ("done", action.clone())));
+    facts.extend(i.evidence.iter().map(|file| ("evidence", file.clone())));
     let mut above = "";
     for (label, fact) in &facts {
         let shown = if *label == above { "" } else { label };
@@ -171,6 +172,7 @@ mod tests {
             failures: 6,
             restarts: 5,
             budget_used: 1,
+            evidence: vec!["evidence/12-mailer-run31.txt".into()],
             actions: vec!["restarted (5 times)".into(), "ended because it failed".into()],
             timeline: vec![
                 event("2026-01-31T14:01:55Z", "exited", "warn", "mailer exited: exit code 1 after 400 ms"),

@@ -1,6 +1,7 @@
 //! A service's tables, with `[defaults]` under them, to its spec and its configuration. Checks what must fit together
 //! within one service; what must fit together across services is in `check`.
 
+mod evidence;
 mod guards;
 mod http;
 mod live;
@@ -390,6 +391,7 @@ pub(crate) fn check_defaults(r: &mut Reader<'_>, d: &RawService) {
     }
 }
 
+pub(crate) use evidence::evidence;
 pub(crate) use probes::healing;
 
 /// `[keepwell]`.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use toml::de::DeValue;
 
+use super::evidence::RawEvidence;
 use super::restart::RawLimit;
 use crate::read::{At, Element, Key, Node, Reader, plain_table, schema_of, table};
 
@@ -14,9 +15,11 @@ table! {
         limit: RawLimit = "`{ max = 10, window = \"10m\" }`", live;
         /// The same over the services that have a tag in common: `groups.web = { max = 2, window = \"10m\" }`.
         groups: RawGroups = "none", live;
+        /// What is looked at before what failed and lives is ended; `"off"` for nothing.
+        evidence: RawEvidence = "see below", table;
     }
 }
-plain_table!(RawHealing, "a table", "[healing] with limit, groups");
+plain_table!(RawHealing, "a table", "[healing] with limit, groups, evidence");
 
 /// Limits by tag.
 #[derive(Clone, Debug, Default)]

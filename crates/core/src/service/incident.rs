@@ -141,8 +141,10 @@ impl ServiceSnapshot {
     fn calm_from(&self) -> Option<Mono> {
         let incident = self.incident.as_ref()?;
         let Phase::Alive(a) = &self.phase else { return None };
-        let Alive { silent, leaving, .. } = a;
-        if a.ill().is_some() || *silent || leaving.is_some() {
+        let Alive { silent, heartbeat, leaving, .. } = a;
+        // A reload may have ended what it owed.
+        let owes = *silent && heartbeat.is_some();
+        if a.ill().is_some() || owes || leaving.is_some() {
             return None;
         }
         a.healthy_since().map(|at| at.max(incident.calm_since))
@@ -199,6 +201,7 @@ fn failure(kind: &EventKind) -> Option<String> {
         | EventKind::LeakOver { .. }
         | EventKind::UsageStepped { .. }
         | EventKind::IncidentOpened { .. }
+        | EventKind::EvidenceTaken { .. }
         | EventKind::IncidentClosed(_)
         | EventKind::Told { .. } => return None,
     })

@@ -1,6 +1,7 @@
 //! One instance: what is known of it, and the parts of its life. The types here hold; `start`, `health`, `stop` and
 //! `restart` beside them decide.
 
+mod evidence;
 mod guards;
 pub(crate) mod heal;
 mod health;
@@ -261,6 +262,8 @@ pub(crate) enum Cause {
 pub(crate) enum Stage {
     /// Its start is not confirmed yet; the answer decides.
     AwaitSpawn,
+    /// It is looked at; the way down begins at `until` at the latest.
+    Evidence { until: Mono },
     /// Its dependents go first.
     AfterDependents,
     /// `pre_stop` runs (it stands in `hook`).
@@ -491,6 +494,7 @@ impl ServiceSnapshot {
                     add(Some(until), DeadlineReason::StopStep);
                     add(e.kill_at, DeadlineReason::StopStep);
                 }
+                Stage::Evidence { until } => add(Some(until), DeadlineReason::StopStep),
                 Stage::PreStop => add(e.kill_at, DeadlineReason::StopStep),
                 Stage::Killed { again, .. } => add(Some(again), DeadlineReason::KillAgain),
                 Stage::AwaitSpawn | Stage::AfterDependents | Stage::Hooks | Stage::PostStop => {}

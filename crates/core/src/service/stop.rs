@@ -14,6 +14,7 @@ impl Supervisor {
     /// done: the caller says what becomes of its phase.
     pub(crate) fn begin_stop(&mut self, i: usize, cause: Cause, now: Now) {
         let reset_after = self.spec(i).restart.reset_after;
+        let looked_at = matches!(&cause, Cause::Failed(_)).then_some(self.specs.healing.evidence).flatten();
         let s = &mut self.services[i].s;
         let mut ending = Ending {
             cause,
@@ -48,7 +49,10 @@ impl Supervisor {
                     exited: false,
                 };
                 ending.main = Some(main);
-                ending.stage = Stage::AfterDependents;
+                ending.stage = match looked_at {
+                    Some(time) => Stage::Evidence { until: now.mono + time },
+                    None => Stage::AfterDependents,
+                };
                 ending.healthy = spell.healthy;
                 ending.rested = spell.rested;
             }
@@ -57,11 +61,24 @@ impl Supervisor {
                 if !matches!(ending.cause, Cause::Bound(_)) {
                     e.cause = ending.cause;
                 }
+                // Who asks for its end waits for no evidence.
+                let skips = matches!(e.stage, Stage::Evidence { .. }) && !matches!(e.cause, Cause::Failed(_));
+                if skips {
+                    e.stage = Stage::AfterDependents;
+                }
                 self.touch(i);
+                if skips {
+                    self.advance(i, now);
+                }
                 return;
             }
         }
         self.note_cause(i, &ending.cause, now);
+        if let (Cause::Failed(words), Some(time), Some(main)) = (&ending.cause, looked_at, ending.main)
+            && matches!(ending.stage, Stage::Evidence { .. })
+        {
+            self.take_evidence(i, main.run, words, time);
+        }
         self.forget_probes(i);
         self.forget_news(i);
         let s = &mut self.services[i].s;
@@ -125,6 +142,7 @@ impl Supervisor {
             }
             Stage::PreStop
             | Stage::AwaitSpawn
+            | Stage::Evidence { .. }
             | Stage::Step { .. }
             | Stage::Killed { .. }
             | Stage::Hooks
@@ -144,6 +162,12 @@ impl Supervisor {
                 let words = "it said that it is stopping, and did not end".into();
                 self.begin_stop(i, Cause::Failed(words), now);
             }
+            Phase::Ending(Ending { main: Some(main), stage: Stage::Evidence { until }, .. })
+                if *until <= now.mono =>
+            {
+                let (run, why) = (main.run, "it took too long".into());
+                self.on_evidence_taken(now, run, Err(why));
+            }
             Phase::Ending(Ending { stage: Stage::Step { until, .. }, kill_at, .. })
                 if slept_over(*until, now) =>
             {
@@ -158,6 +182,7 @@ impl Supervisor {
                     self.next_step(i, last, now);
                 }
                 Stage::AwaitSpawn
+                | Stage::Evidence { .. }
                 | Stage::AfterDependents
                 | Stage::Killed { .. }
                 | Stage::Hooks

@@ -11,7 +11,7 @@ use keepwell_sdk::wire;
 use super::{class, exit_text, incident, millis, numbers, role, state_words, time};
 
 /// Every kind of event and what it tells; docs/api.md is held to this list by a test.
-pub const KINDS: [(&str, &str); 34] = [
+pub const KINDS: [(&str, &str); 35] = [
     ("state_changed", "a service's state changed: `from`, `state`, `reason`"),
     ("started", "a process was started: `pid`, `role`"),
     ("spawn_failed", "a process could not be started: `exit.text`, `role`"),
@@ -45,6 +45,10 @@ pub const KINDS: [(&str, &str); 34] = [
     ("config_rejected", "a new configuration was refused: `reason` has the diagnostics"),
     ("adopted", "a daemon took over from an earlier one"),
     ("incident_opened", "a service began to fail: `incident`, `reason`"),
+    (
+        "evidence_taken",
+        "what failed was looked at before it was ended: `evidence`, or `reason` why it was not",
+    ),
     (
         "incident_closed",
         "it has been well for long enough, or ended otherwise: `incident`, `incident_report`",
@@ -104,6 +108,7 @@ fn kind_name(kind: &EventKind) -> &'static str {
         EventKind::ConfigRejected { .. } => "config_rejected",
         EventKind::Adopted { .. } => "adopted",
         EventKind::IncidentOpened { .. } => "incident_opened",
+        EventKind::EvidenceTaken { .. } => "evidence_taken",
         EventKind::IncidentClosed(_) => "incident_closed",
         EventKind::GuardianStarted => "guardian_started",
         EventKind::GuardianStopping { .. } => "guardian_stopping",
@@ -140,6 +145,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::HeartbeatLost { .. }
         | EventKind::GuardTripped { .. }
         | EventKind::LeakForeseen { .. }
+        | EventKind::EvidenceTaken { outcome: Err(_) }
         | EventKind::StopStuck { .. }
         | EventKind::HookFailed { .. }
         | EventKind::DependencyChanged { lost: Some(_) }
@@ -158,6 +164,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::Commanded { .. }
         | EventKind::ConfigApplied { .. }
         | EventKind::IncidentOpened { .. }
+        | EventKind::EvidenceTaken { outcome: Ok(_) }
         | EventKind::IncidentClosed(_)
         | EventKind::GuardianStarted
         | EventKind::GuardianStopping { .. } => Level::Info,
@@ -223,6 +230,8 @@ fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
         EventKind::GuardTripped { value, .. } | EventKind::GuardCleared { value, .. } => {
             out.reason = Some(value.clone());
         }
+        EventKind::EvidenceTaken { outcome: Ok(name) } => out.evidence = Some(incident::evidence(name)),
+        EventKind::EvidenceTaken { outcome: Err(why) } => out.reason = Some(why.clone()),
         EventKind::IncidentOpened { cause, .. } => out.reason = Some(cause.clone()),
         EventKind::IncidentClosed(closed) => {
             let service = out.service.clone().unwrap_or_default();
@@ -328,6 +337,12 @@ fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
             counted(*missed_exits, "exit", "exits")
         ),
         EventKind::IncidentOpened { id, cause } => with_reason(format!("{who}: incident {id} began"), cause),
+        EventKind::EvidenceTaken { outcome: Ok(name) } => {
+            format!("{who}: evidence was taken: {}", incident::evidence(name))
+        }
+        EventKind::EvidenceTaken { outcome: Err(why) } => {
+            with_reason(format!("{who}: no evidence was taken"), why)
+        }
         EventKind::IncidentClosed(closed) => incident::closing_words(&who, closed),
         EventKind::GuardianStarted => "keepwell is up".to_owned(),
         EventKind::GuardianStopping { reason } => with_reason("keepwell is stopping".to_owned(), reason),

@@ -42,8 +42,14 @@ fn common(service: String, incident: &Incident) -> wire::Incident {
         restarts: incident.restarts,
         budget_used: incident.healed,
         actions: incident.actions.iter().map(times).collect(),
+        evidence: incident.evidence.iter().map(|name| evidence(name)).collect(),
         ..wire::Incident::default()
     }
+}
+
+/// Where it is, from the state folder.
+pub(super) fn evidence(name: &str) -> String {
+    format!("{}/{name}", crate::evidence::FOLDER)
 }
 
 fn state(end: IncidentEnd) -> &'static str {

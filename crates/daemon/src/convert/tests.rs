@@ -91,6 +91,8 @@ pub(crate) fn told_of_a_service() -> Vec<EventKind> {
         EventKind::DependencyChanged { lost: Some("db is backing off".into()) },
         EventKind::DependencyChanged { lost: None },
         EventKind::Commanded { by: By("anna".into()), what: "pause --freeze".into() },
+        EventKind::EvidenceTaken { outcome: Ok("12-web-run7.txt".into()) },
+        EventKind::EvidenceTaken { outcome: Err("the disk is full".into()) },
         EventKind::IncidentOpened { id: 12, cause: "exit code 3 after 1.2 s".into() },
         EventKind::IncidentClosed(Box::new(super::incident::tests::sample(IncidentEnd::Recovered))),
         EventKind::IncidentClosed(Box::new(super::incident::tests::sample(IncidentEnd::Stopped))),

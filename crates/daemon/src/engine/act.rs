@@ -91,6 +91,9 @@ impl Engine {
                     }
                 }
             }
+            Effect::TakeEvidence { run, service, incident, notes, timeout } => {
+                self.take_evidence(now, run, &service, incident, notes, timeout);
+            }
             Effect::WatchProgram(service) => self.watch_program(&service),
             Effect::UnwatchProgram(service) => self.unwatch_program(&service),
         }

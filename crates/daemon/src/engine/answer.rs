@@ -143,7 +143,7 @@ impl Engine {
         if self.trees.asks_anchor() && self.welcome.version >= MEASURES {
             self.ask_anchor(question);
         } else {
-            self.meter.answer(question);
+            self.witness(question);
         }
     }
 
@@ -165,7 +165,7 @@ impl Engine {
         for (look, members) in question.looks.iter_mut().flatten().zip(measured.trees) {
             look.members = Some(members);
         }
-        self.meter.answer(question);
+        self.witness(question);
     }
 
     fn states(

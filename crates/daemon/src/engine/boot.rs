@@ -240,6 +240,12 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     let trees = Arc::new(TreeRoot::open(&left.welcome.guardian));
     let mut engine = Engine {
         meter: crate::meter::Meter::new(Arc::clone(&trees)),
+        witness: crate::evidence::Witness::new(
+            &options.state_dir,
+            Arc::clone(&trees),
+            log.clone(),
+            handle.clone(),
+        ),
         trees,
         measuring: BTreeMap::new(),
         next_question: 1,

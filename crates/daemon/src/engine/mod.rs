@@ -9,6 +9,7 @@ mod beats;
 mod boot;
 mod checks;
 mod describe;
+mod evidence;
 mod figures;
 mod guards;
 mod managed;
@@ -36,6 +37,7 @@ use tokio::sync::broadcast;
 
 use crate::convert;
 use crate::event_log;
+use crate::evidence::Witness;
 use crate::figures::Tally;
 use crate::heartbeat::HeartbeatHub;
 use crate::log::LogHub;
@@ -109,6 +111,8 @@ pub struct Engine {
     trees: Arc<TreeRoot>,
     /// Reads what services use, for those who ask.
     meter: Meter,
+    /// Takes evidence of what is about to be ended because it failed.
+    witness: Witness,
     /// Questions for the meter that wait for what the anchor says of trees that only it can look into.
     measuring: BTreeMap<u64, Question>,
     next_question: u64,

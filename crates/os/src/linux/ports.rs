@@ -83,7 +83,12 @@ fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     if fields.get(3) != Some(&LISTEN) {
         return None;
     }
-    let (address, port) = fields.get(1)?.split_once(':')?;
+    Some((address(fields.get(1)?)?, fields.get(9)?.parse().ok()?))
+}
+
+/// An address of those tables.
+pub(crate) fn address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
     // Words of four bytes, each printed as a number of this host.
     let words: Option<Vec<[u8; 4]>> = (0..address.len() / 8)
         .map(|n| u32::from_str_radix(address.get(n * 8..n * 8 + 8)?, 16).ok().map(u32::to_ne_bytes))
@@ -93,8 +98,7 @@ fn listening(line: &str) -> Option<(SocketAddr, u64)> {
         [a, b, c, d] => IpAddr::from(<[u8; 16]>::try_from([*a, *b, *c, *d].concat()).ok()?),
         _ => return None,
     };
-    let port = u16::from_str_radix(port, 16).ok()?;
-    Some((SocketAddr::new(ip, port), fields.get(9)?.parse().ok()?))
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// The first process that has this socket open; of a server and its workers that is mostly the server.

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod errors;
+pub mod evidence;
 pub mod files;
 mod host;
 pub mod identity;

@@ -23,7 +23,7 @@ use windows_sys::Win32::System::Threading::{
 use self::job::{Holds, Job};
 use super::ipc::{BorrowedHandle, Handle};
 use super::sys::{check, owned};
-use crate::types::{Counts, Members, Rlimit, TreeLimits};
+use crate::types::{Counts, Members, Rlimit, TreeLimits, main_first};
 
 pub use crate::types::TreeLimits as Limits;
 
@@ -201,6 +201,12 @@ impl TreeRoot {
         let pids = members.map_or_else(|| main.into_iter().collect(), |m| m.pids.clone());
         let handles = pids.iter().filter_map(|pid| handles(&open(*pid)?));
         Counts { descriptors: handles.reduce(|a, b| a + b), threads: threads(&pids) }
+    }
+
+    /// The processes of a tree, its main process first, given what the anchor said of it.
+    #[must_use]
+    pub fn members(&self, _: &TreeDir, main: u32, members: Option<&Members>) -> Vec<u32> {
+        main_first(main, members.map_or(&[], |m| &m.pids))
     }
 
     /// Whether a process belongs to this instance's tree: the main process does. Nobody needs to know more here, since only

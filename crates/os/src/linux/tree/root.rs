@@ -19,7 +19,7 @@ use super::layout::Layout;
 use super::leftover;
 use super::limit::{Limit, Limits, wanted};
 use super::process;
-use crate::types::{Counts, Members, Rlimit};
+use crate::types::{Counts, Members, Rlimit, main_first};
 
 /// How one service instance's tree is held.
 #[derive(Debug, Default)]
@@ -259,6 +259,12 @@ impl TreeRoot {
     pub fn counts(&self, tree: &TreeDir, main: Option<u32>, _: Option<&Members>) -> Counts {
         let pids = self.pids(tree, main);
         Counts { descriptors: sum(&pids, descriptors), threads: sum(&pids, threads) }
+    }
+
+    /// The processes of a tree, its main process first.
+    #[must_use]
+    pub fn members(&self, tree: &TreeDir, main: u32, _: Option<&Members>) -> Vec<u32> {
+        main_first(main, &self.pids(tree, Some(main)))
     }
 
     fn pids(&self, tree: &TreeDir, main: Option<u32>) -> Vec<u32> {
