@@ -214,7 +214,7 @@ impl Host {
                 let (base, growth) = process.behaviour.uses?;
                 let memory = Some(base + growth * now.since(process.started).as_secs() / 60);
                 self.plan(now + SAMPLED_EVERY, Happening::Uses(run));
-                Some(Input::Usage { run, usage: Usage { memory, ..Usage::default() } })
+                Some(Input::Usage { run, usage: Box::new(Usage { memory, ..Usage::default() }) })
             }
             Happening::SaysReady(run) => self.awake(run).then_some(Input::Ready { run }),
             Happening::SaysStopping(run) => self.awake(run).then_some(Input::Stopping { run }),

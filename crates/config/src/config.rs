@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepwell_core::Specs;
+use keepwell_core::guard::SAMPLED_EVERY;
 use keepwell_core::spec::System;
 
 pub use crate::element::affinity::Affinity;
@@ -101,6 +102,10 @@ pub struct GuardianConfig {
     pub http: Option<SocketAddr>,
     /// Where heartbeats over TCP go: a loopback address.
     pub heartbeat: Option<SocketAddr>,
+    /// What keepwell itself may cost.
+    pub profile: Profile,
+    /// From one sample of what services use to the next; also in `Specs`.
+    pub sample_every: Duration,
 }
 
 impl Default for GuardianConfig {
@@ -114,6 +119,46 @@ impl Default for GuardianConfig {
             hang_after: Duration::from_secs(10),
             http: None,
             heartbeat: None,
+            profile: Profile::Standard,
+            sample_every: Profile::Standard.sample_every(),
+        }
+    }
+}
+
+/// See [`GuardianConfig::profile`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Profile {
+    /// As much as is worth it on most hosts.
+    Standard,
+    /// Less, later.
+    LowOverhead,
+}
+
+impl Profile {
+    /// The configuration's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Profile::Standard => "standard",
+            Profile::LowOverhead => "low-overhead",
+        }
+    }
+
+    /// From one sample to the next, if nothing else is written.
+    #[must_use]
+    pub fn sample_every(self) -> Duration {
+        match self {
+            Profile::Standard => SAMPLED_EVERY,
+            Profile::LowOverhead => Duration::from_secs(15),
+        }
+    }
+
+    /// What is dear to measure, folders and PSS, is measured no more often.
+    #[must_use]
+    pub fn dear_every(self) -> Duration {
+        match self {
+            Profile::Standard => Duration::from_secs(60),
+            Profile::LowOverhead => Duration::from_secs(300),
         }
     }
 }
@@ -223,6 +268,8 @@ pub struct ServiceConfig {
     pub stop: Box<[StopAsk]>,
     /// The commands of its guards, in the order of the spec's.
     pub guards: Box<[Option<Command>]>,
+    /// The folders that its guards look at, as they are written.
+    pub folders: Box<[Arc<str>]>,
     /// Where its output goes.
     pub log: LogConfig,
     /// For findings that only the host can make.

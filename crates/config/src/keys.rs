@@ -3,16 +3,18 @@
 //! Every key of a service is either `Live` (it counts from now on) or `Restart` (only a new process has it). `table!` says
 //! which, for the reference; `facts` says it for `diff` and `fingerprint`; a test holds the two together.
 
+mod guards;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 
-use keepwell_core::guard::{Figure, Guard, Then};
 use keepwell_core::spec::{
     Condition, Hook, Kind, OnCrashLoop, Policy, Probe, Purpose, Readiness, ServiceSpec, StopAction, StopStep,
     To,
 };
 use serde::Serialize;
 
+use self::guards::GuardText;
 use crate::config::{
     BeatBy, Command, Config, Env, GuardianConfig, HookCommands, Method, Ready, ServiceConfig, StopAsk,
     StopHow, WhenDaemonGone,
@@ -260,6 +262,7 @@ fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<
             &List(spec.guards.iter().zip(&config.guards).map(|(g, c)| GuardText(g, c.as_ref()))),
         );
     }
+    t.live("foresee", &spec.foresee);
     process(&mut t, config);
     t.table("depends_on");
     for d in &spec.depends_on {
@@ -539,6 +542,8 @@ fn guardian_facts(g: &GuardianConfig, visit: &mut dyn FnMut(Fact<'_>)) {
     if let Some(address) = g.heartbeat {
         t.live("heartbeat", &format_args!("\"{address}\""));
     }
+    t.live("profile", &g.profile.as_str());
+    t.live("sample_every", &Written(g.sample_every));
 }
 
 fn kind_word(kind: Kind) -> &'static str {
@@ -649,31 +654,6 @@ pub(crate) fn number(how: &StopHow) -> u64 {
         hash.text(&request.secrets());
     }
     hash.0
-}
-
-struct GuardText<'a>(&'a Guard, Option<&'a Command>);
-
-impl Display for GuardText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GuardText(guard, command) = self;
-        write!(f, "{{ when = \"{} > ", guard.figure.name())?;
-        match guard.figure {
-            Figure::Memory => write!(f, "{}", size::Written(guard.above))?,
-            Figure::Cpu if guard.above % 10 > 0 => write!(f, "{}.{}%", guard.above / 10, guard.above % 10)?,
-            Figure::Cpu => write!(f, "{}%", guard.above / 10)?,
-            Figure::Descriptors | Figure::Threads | Figure::Processes => write!(f, "{}", guard.above)?,
-        }
-        if !guard.lasting.is_zero() {
-            write!(f, " for {}", Written(guard.lasting))?;
-        }
-        match (guard.then, command) {
-            (Then::Run { timeout }, Some(command)) => {
-                write!(f, "\", exec = {command}, timeout = \"{}\" }}", Written(timeout))
-            }
-            (Then::Restart, _) => f.write_str("\", then = \"restart\" }"),
-            (Then::Alert | Then::Run { .. }, _) => f.write_str("\", then = \"alert\" }"),
-        }
-    }
 }
 
 struct Dependency<'a>(&'a keepwell_core::spec::Dependency);

@@ -28,8 +28,8 @@ mod template;
 
 pub use config::{
     Account, Affinity, Beat, BeatBy, Bound, Command, Config, Context, CpuShare, Env, EnvValue, Evidence,
-    GuardianConfig, HookCommands, Limits, LogConfig, LogLevel, Method, Ready, Rotate, ServiceConfig, StopAsk,
-    StopHow, WhenDaemonGone,
+    GuardianConfig, HookCommands, Limits, LogConfig, LogLevel, Method, Profile, Ready, Rotate, ServiceConfig,
+    StopAsk, StopHow, WhenDaemonGone,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use element::command::{Split, SplitError, split};

@@ -196,6 +196,7 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
         services: read_specs.into_iter().collect(),
         max_parallel_starts: guardian.max_parallel_starts,
         healing,
+        sample_every: guardian.sample_every,
     };
     let built: BTreeMap<Arc<str>, Arc<ServiceConfig>> = configs.into_iter().collect();
     check::cycles(r, &specs, &places);

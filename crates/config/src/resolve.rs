@@ -60,6 +60,8 @@ pub struct ResolvedService {
     pub stop: BTreeMap<u64, ResolvedStop>,
     /// The commands of its guards, in their order.
     pub guards: Vec<Option<Vec<String>>>,
+    /// The folders that its guards look at: as they are written, and where they are.
+    pub folders: Vec<(Arc<str>, PathBuf)>,
     /// Where its output goes.
     pub log: ResolvedLog,
 }
@@ -374,6 +376,11 @@ impl ServiceConfig {
                 },
             },
             guards: self.guards.iter().map(hook).collect::<Result<_, _>>()?,
+            folders: self
+                .folders
+                .iter()
+                .map(|folder| Ok((Arc::clone(folder), path(folder)?)))
+                .collect::<Result<_, _>>()?,
             stop: self.stops(&filler)?,
             log: self.log_paths(&filler).map_err(trouble)?,
         })

@@ -9,6 +9,7 @@ use keepwell_config::{
     ResolvedReady, Severity, Source, WhenDaemonGone, load,
 };
 use keepwell_core::ServiceSpec;
+use keepwell_core::guard::Figure;
 use keepwell_core::spec::{
     Condition, Dependency, ExitCodes, Healing, Hook, Kind, Limit, OnCrashLoop, Policy, Probe, Purpose,
     Readiness, RestartPolicy, StopAction, StopStep, To,
@@ -175,6 +176,8 @@ fn every_key_arrives() {
             ],
             healing: vec!["shop".into()],
             guards: vec![],
+            ceilings: vec![(Figure::Memory, 256_000_000), (Figure::DescriptorsOfOne, 4096)],
+            foresee: true,
             fingerprint: 0,
         }
     );

@@ -157,3 +157,29 @@ fn hooks_for_what_only_windows_tells_are_a_warning_elsewhere() {
     assert!(windows.warnings.is_empty(), "{:?}", windows.warnings);
     assert!(windows.specs.services["a"].hooks.on_session.is_some());
 }
+
+#[test]
+fn guards_that_see_nothing_here_are_told() {
+    let text = "[services.a]\ncommand = \"x\"\nlimits = { memory = \"1GB\" }\n\
+        guards = [{ when = \"pss > 1MB\" }, { when = \"gdi_objects > 1\" }, { when = \"memory > 1GB\" }]\n";
+    let told = |system| {
+        let config = on(system, text).expect("it is right");
+        config.warnings.iter().map(|w| w.message.to_string()).collect::<Vec<_>>()
+    };
+    let limit = "a guard of services.a lets more memory pass than `limits.memory`";
+    assert_eq!(told(System::Unix), ["a guard of services.a on `gdi_objects` has no effect", limit]);
+    assert_eq!(told(System::Windows), ["a guard of services.a on `pss` has no effect", limit]);
+}
+
+#[test]
+fn a_guardian_of_low_overhead_samples_slower_unless_told_otherwise() {
+    let every = |keepwell: &str| {
+        let config = on(System::Unix, &format!("[keepwell]\n{keepwell}\n[services.a]\ncommand = \"x\"\n"))
+            .expect("it is right");
+        assert_eq!(config.guardian.sample_every, config.specs.sample_every);
+        config.specs.sample_every.as_secs()
+    };
+    assert_eq!(every(""), 5);
+    assert_eq!(every("profile = \"low-overhead\""), 15);
+    assert_eq!(every("profile = \"low-overhead\"\nsample_every = \"2s\""), 2);
+}

@@ -43,8 +43,8 @@ impl Supervisor {
         self.explain_limit(i, now, &mut lines);
         self.explain_exits(i, now, &mut lines);
         self.explain_last_stop(i, now, &mut lines);
-        for line in self.guard_lines(i, now) {
-            lines.fact("guard", line);
+        for (label, line) in self.guard_lines(i, now) {
+            lines.fact(label, line);
         }
         self.explain_commands(i, now, &mut lines);
         self.offer_commands(i, &mut lines);

@@ -1,31 +1,33 @@
-//! Rules on what a service's tree uses: `memory > 800MB for 2m`, and what one rule has seen so far.
-//!
-//! A rule is armed; while its figure is above the bound without a break for long enough it trips; it is armed again when the
-//! figure has come down well below, so that a figure at the bound does not trip it over and over. What cannot be measured
-//! trips nothing.
+//! Rules on what a service's tree uses: `memory > 800MB for 2m`, and the words for what is measured.
 
-use alloc::boxed::Box;
+mod outlook;
+mod watch;
+
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::foresee::{Forecast, Foresight, Seen, Step};
-use crate::time::{Human, Mono};
+use crate::time::Human;
 
-/// From one sample to the next.
+pub(crate) use outlook::ahead;
+pub(crate) use watch::{Ceiling, News, Watch, Watches};
+
+/// From one sample to the next, where nothing else is said.
 pub const SAMPLED_EVERY: Duration = Duration::from_secs(5);
-/// After a gap this long nothing is known of the time between: the host slept, or nobody was there to look.
-const GAP: Duration = Duration::from_secs(30);
 
 /// One rule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Guard {
     /// What is looked at.
     pub figure: Figure,
-    /// It may be this much: bytes, a number, or thousandths of a processor.
+    /// Of [`Figure::Disk`]: which folder, as it is written.
+    pub folder: Option<Arc<str>>,
+    /// It may be this much, in the figure's unit.
     pub above: u64,
     /// A rule that has tripped is armed again at this or below.
     pub clear: u64,
@@ -40,10 +42,22 @@ pub struct Guard {
 pub enum Figure {
     /// Bytes.
     Memory,
+    /// Bytes, with a share of what processes have in common. Dear to measure, so seldom.
+    Pss,
     /// Thousandths of one processor.
     Cpu,
+    /// Bytes read from and written to disks, a second.
+    Io,
+    /// Bytes in a folder. Dear to measure, so seldom.
+    Disk,
     /// Open descriptors; on Windows handles.
     Descriptors,
+    /// Those of the process that has most, since each has a limit of its own.
+    DescriptorsOfOne,
+    /// On Windows, objects of its graphics, of the process that has most: each has a limit of its own.
+    Gdi,
+    /// Likewise, of its windows and menus.
+    User,
     /// Threads.
     Threads,
     /// Processes.
@@ -65,14 +79,28 @@ pub enum Then {
 }
 
 /// One sample of a tree; `None` is not known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
     /// See [`Figure::Memory`].
     pub memory: Option<u64>,
+    /// See [`Figure::Pss`].
+    pub pss: Option<u64>,
     /// See [`Figure::Cpu`].
     pub cpu: Option<u64>,
+    /// See [`Figure::Io`].
+    pub io: Option<u64>,
+    /// See [`Figure::Disk`]: folders, as they are written, and what is in them.
+    pub folders: Vec<(Arc<str>, u64)>,
     /// See [`Figure::Descriptors`].
     pub descriptors: Option<u64>,
+    /// See [`Figure::DescriptorsOfOne`].
+    pub descriptors_of_one: Option<u64>,
+    /// See [`Figure::Gdi`].
+    pub gdi: Option<u64>,
+    /// See [`Figure::User`].
+    pub user: Option<u64>,
+    /// How many of both a process of this host may have.
+    pub gui_limits: Option<(u64, u64)>,
     /// See [`Figure::Threads`].
     pub threads: Option<u64>,
     /// See [`Figure::Processes`].
@@ -80,13 +108,19 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// One of them.
+    /// One of them. `folder`: whose disk use.
     #[must_use]
-    pub fn of(&self, figure: Figure) -> Option<u64> {
+    pub fn of(&self, figure: Figure, folder: Option<&str>) -> Option<u64> {
         match figure {
             Figure::Memory => self.memory,
+            Figure::Pss => self.pss,
             Figure::Cpu => self.cpu,
+            Figure::Io => self.io,
+            Figure::Disk => self.folders.iter().find(|(name, _)| folder == Some(&**name)).map(|(_, n)| *n),
             Figure::Descriptors => self.descriptors,
+            Figure::DescriptorsOfOne => self.descriptors_of_one,
+            Figure::Gdi => self.gdi,
+            Figure::User => self.user,
             Figure::Threads => self.threads,
             Figure::Processes => self.processes,
         }
@@ -94,13 +128,19 @@ impl Usage {
 }
 
 impl Figure {
-    /// The configuration's word.
+    /// The configuration's word, or what stands for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Figure::Memory => "memory",
+            Figure::Pss => "pss",
             Figure::Cpu => "cpu",
+            Figure::Io => "io",
+            Figure::Disk => "disk",
             Figure::Descriptors => "descriptors",
+            Figure::DescriptorsOfOne => "descriptors of one process",
+            Figure::Gdi => "gdi_objects",
+            Figure::User => "user_objects",
             Figure::Threads => "threads",
             Figure::Processes => "processes",
         }
@@ -110,185 +150,89 @@ impl Figure {
     #[must_use]
     pub fn amount(self, value: u64) -> String {
         match self {
-            Figure::Memory => match value {
-                0..10_000_000 => format!("{} KB", value / 1_000),
-                10_000_000..10_000_000_000 => format!("{} MB", value / 1_000_000),
-                _ => format!("{}.{} GB", value / 1_000_000_000, value / 100_000_000 % 10),
-            },
+            Figure::Memory | Figure::Pss | Figure::Disk => bytes(value),
+            Figure::Io => format!("{}/s", bytes(value)),
             Figure::Cpu => format!("{} %", value / 10),
-            Figure::Descriptors | Figure::Threads | Figure::Processes => format!("{value}"),
+            Figure::Descriptors
+            | Figure::DescriptorsOfOne
+            | Figure::Gdi
+            | Figure::User
+            | Figure::Threads
+            | Figure::Processes => format!("{value}"),
         }
+    }
+
+    /// What comes and goes grows towards nothing.
+    fn may_leak(self) -> bool {
+        match self {
+            Figure::Cpu | Figure::Io => false,
+            Figure::Memory
+            | Figure::Pss
+            | Figure::Disk
+            | Figure::Descriptors
+            | Figure::DescriptorsOfOne
+            | Figure::Gdi
+            | Figure::User
+            | Figure::Threads
+            | Figure::Processes => true,
+        }
+    }
+
+    /// `threads reach`, but `memory reaches`.
+    pub(crate) fn is_plural(self) -> bool {
+        match self {
+            Figure::Memory | Figure::Pss | Figure::Cpu | Figure::Io | Figure::Disk => false,
+            Figure::Descriptors
+            | Figure::DescriptorsOfOne
+            | Figure::Gdi
+            | Figure::User
+            | Figure::Threads
+            | Figure::Processes => true,
+        }
+    }
+
+    /// `memory reaches`, `threads reach`.
+    pub(crate) fn does(self, verb: &str, ending: &str) -> String {
+        format!("{} {verb}{}", self.name(), if self.is_plural() { "" } else { ending })
+    }
+}
+
+fn bytes(value: u64) -> String {
+    match value {
+        0..10_000_000 => format!("{} KB", value / 1_000),
+        10_000_000..10_000_000_000 => format!("{} MB", value / 1_000_000),
+        _ => format!("{}.{} GB", value / 1_000_000_000, value / 100_000_000 % 10),
     }
 }
 
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} > {}", self.figure.name(), self.figure.amount(self.above))?;
+        f.write_str(self.figure.name())?;
+        if let Some(folder) = &self.folder {
+            write!(f, " of {folder}")?;
+        }
+        write!(f, " > {}", self.figure.amount(self.above))?;
         if self.lasting.is_zero() { Ok(()) } else { write!(f, " for {}", Human(self.lasting)) }
     }
-}
-
-/// What is new with a rule.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum News {
-    /// It trips. Until [`Watch::trip`] is called it is news again with each sample.
-    Trips { value: u64 },
-    /// It is armed again.
-    Cleared { value: u64 },
-    /// The figure will reach the bound.
-    Leak(Forecast),
-    /// It no longer looks so.
-    LeakOver,
-    /// The figure has jumped to a new level.
-    Stepped(Step),
-}
-
-/// One rule and what it has seen of the present run.
-#[derive(Clone, Debug)]
-pub(crate) struct Watch {
-    pub(crate) guard: Guard,
-    /// Above the bound since.
-    since: Option<Mono>,
-    pub(crate) tripped: bool,
-    /// It should have tripped, and a budget for restarts was spent; that was told.
-    pub(crate) held: bool,
-    /// The last sample.
-    pub(crate) last: Option<(Mono, u64)>,
-    /// Of a figure that can leak.
-    foresight: Option<Box<Foresight>>,
-}
-
-impl Watch {
-    pub(crate) fn new(guard: Guard) -> Self {
-        let foresight = match guard.figure {
-            // What a processor does comes and goes.
-            Figure::Cpu => None,
-            Figure::Memory | Figure::Descriptors | Figure::Threads | Figure::Processes => {
-                Some(Box::new(Foresight::new(guard.above)))
-            }
-        };
-        Self { guard, since: None, tripped: false, held: false, last: None, foresight }
-    }
-
-    /// Takes a sample; what is new goes to `tell`.
-    pub(crate) fn sample(&mut self, now: Mono, usage: &Usage, tell: &mut impl FnMut(News)) {
-        let Some(value) = usage.of(self.guard.figure) else {
-            self.since = None;
-            return;
-        };
-        if self.last.replace((now, value)).is_some_and(|(before, _)| now.since(before) > GAP) {
-            self.since = None;
-        }
-        if value > self.guard.above {
-            let since = *self.since.get_or_insert(now);
-            if !self.tripped && now.since(since) >= self.guard.lasting {
-                tell(News::Trips { value });
-            }
-        } else {
-            (self.since, self.held) = (None, false);
-            if self.tripped && value <= self.guard.clear {
-                self.tripped = false;
-                tell(News::Cleared { value });
-            }
-        }
-        match self.foresight.as_mut().and_then(|foresight| foresight.push(now, value)) {
-            // Above the bound there is nothing left to foresee.
-            Some(Seen::Leak(forecast)) if value <= self.guard.above => tell(News::Leak(forecast)),
-            Some(Seen::LeakOver) => tell(News::LeakOver),
-            Some(Seen::Step(step)) => tell(News::Stepped(step)),
-            Some(Seen::Leak(_)) | None => {}
-        }
-    }
-
-    /// What it trips for was done.
-    pub(crate) fn trip(&mut self) {
-        self.tripped = true;
-    }
-
-    /// When the figure reaches the bound, if that is foreseen.
-    pub(crate) fn forecast(&self) -> Option<Forecast> {
-        self.foresight.as_ref().and_then(|foresight| foresight.forecast())
-    }
-}
-
-/// `in about 34 min (95 %: 25–50)`.
-pub(crate) fn ahead(forecast: &Forecast, now: Mono) -> String {
-    let minutes = |at: Mono| (at.since(now).as_secs() + 30) / 60;
-    let (at, from, to) = (minutes(forecast.at), minutes(forecast.earliest), minutes(forecast.latest));
-    format!("in about {at} min (95 %: {from}–{to})")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
-
-    fn rule(lasting: u64) -> Watch {
-        let (figure, lasting) = (Figure::Memory, Duration::from_secs(lasting));
-        Watch::new(Guard { figure, above: 800, clear: 720, lasting, then: Then::Alert })
-    }
-
-    /// Samples every 5 s from `at` on; the times at which it trips and clears. It trips once it is taken at its word.
-    fn play(watch: &mut Watch, mut at: u64, values: &[Option<u64>]) -> Vec<(u64, &'static str)> {
-        let mut told = Vec::new();
-        for memory in values {
-            let mut trips = false;
-            watch.sample(
-                Mono(at * 1_000_000_000),
-                &Usage { memory: *memory, ..Usage::default() },
-                &mut |news| {
-                    told.push((
-                        at,
-                        match news {
-                            News::Trips { .. } => "trips",
-                            News::Cleared { .. } => "cleared",
-                            News::Leak(_) | News::LeakOver | News::Stepped(_) => return,
-                        },
-                    ));
-                    trips = matches!(news, News::Trips { .. });
-                },
-            );
-            if trips {
-                watch.trip();
-            }
-            at += 5;
-        }
-        told
-    }
-
-    #[test]
-    fn it_trips_after_its_time_without_a_break_and_once() {
-        let above = [Some(900); 6];
-        assert_eq!(play(&mut rule(10), 100, &above), [(110, "trips")]);
-        assert_eq!(play(&mut rule(0), 100, &above), [(100, "trips")]);
-        let broken = [Some(900), Some(900), Some(800), Some(900), Some(900), Some(900)];
-        assert_eq!(play(&mut rule(10), 100, &broken), [(125, "trips")]);
-    }
-
-    #[test]
-    fn it_is_armed_again_well_below_the_bound_only() {
-        let mut watch = rule(0);
-        let around = [Some(900), Some(790), Some(810), Some(721), Some(900)];
-        assert_eq!(play(&mut watch, 100, &around), [(100, "trips")]);
-        assert_eq!(play(&mut watch, 200, &[Some(720), Some(900)]), [(200, "cleared"), (205, "trips")]);
-    }
-
-    #[test]
-    fn what_was_not_measured_trips_nothing() {
-        let holes = [Some(900), None, Some(900), Some(900)];
-        assert_eq!(play(&mut rule(10), 100, &holes), []);
-        // The host slept for a minute between the two.
-        let mut watch = rule(10);
-        assert_eq!(play(&mut watch, 100, &[Some(900)]), []);
-        assert_eq!(play(&mut watch, 165, &[Some(900), Some(900)]), []);
-    }
 
     #[test]
     fn a_rule_reads_as_it_is_written() {
-        assert_eq!(format!("{}", rule(120).guard), "memory > 0 KB for 2 min");
-        let guard = |figure, above| Guard { figure, above, ..rule(0).guard };
+        let guard = |figure, above| {
+            let (lasting, then) = (Duration::ZERO, Then::Alert);
+            Guard { figure, folder: None, above, clear: 0, lasting, then }
+        };
         assert_eq!(format!("{}", guard(Figure::Memory, 800_000_000)), "memory > 800 MB");
         assert_eq!(format!("{}", guard(Figure::Cpu, 1_500)), "cpu > 150 %");
+        assert_eq!(format!("{}", guard(Figure::Io, 50_000_000)), "io > 50 MB/s");
         assert_eq!(format!("{}", guard(Figure::Descriptors, 16_000)), "descriptors > 16000");
+        let lasting = Guard { lasting: Duration::from_secs(120), ..guard(Figure::Memory, 900_000) };
+        assert_eq!(format!("{lasting}"), "memory > 900 KB for 2 min");
+        let folder = Guard { folder: Some("data".into()), ..guard(Figure::Disk, 10_000_000_000) };
+        assert_eq!(format!("{folder}"), "disk of data > 10.0 GB");
     }
 }

@@ -92,7 +92,7 @@ impl Supervisor {
             group: usize::MAX,
             s: ServiceSnapshot { since: now.wall, ..ServiceSnapshot::default() },
             facet: Facet::default(),
-            watches: (None, Vec::new()),
+            watches: None,
             timer: None,
             parked: None,
             dirty: false,

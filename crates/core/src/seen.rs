@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::command::CommandError;
-use crate::guard::Watch;
+use crate::guard::{Ceiling, Watch};
 use crate::id::ServiceId;
 use crate::service::heal::recent;
 use crate::spec::Limit;
@@ -39,7 +39,7 @@ pub struct Budget {
 /// What a guard of an instance sees.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GuardStanding {
-    /// The rule: `memory > 800 MB for 2 min`.
+    /// The rule: `memory > 800 MB for 2 min`; or a limit that is watched: `memory limit 1.0 GB`.
     pub rule: String,
     /// It has tripped.
     pub tripped: bool,
@@ -48,7 +48,7 @@ pub struct GuardStanding {
 }
 
 impl Supervisor {
-    /// Of each guard of the run that lives.
+    /// Of each guard and each limit of the run that lives.
     #[must_use]
     pub fn guard_standings(&self, id: &ServiceId) -> Vec<GuardStanding> {
         let Some(i) = self.index.get(id) else { return Vec::new() };
@@ -57,7 +57,13 @@ impl Supervisor {
             tripped: watch.tripped,
             reached: watch.forecast().map(|f| f.at),
         };
-        self.watches(*i).iter().map(standing).collect()
+        let limit = |ceiling: &Ceiling| GuardStanding {
+            rule: format!("{} limit {}", ceiling.figure.name(), ceiling.figure.amount(ceiling.at)),
+            tripped: false,
+            reached: ceiling.forecast().map(|f| f.at),
+        };
+        let Some(watches) = self.watches(*i) else { return Vec::new() };
+        watches.rules.iter().map(standing).chain(watches.ceilings.iter().map(limit)).collect()
     }
 
     /// Of each instance that `name` (`web` or `web@2`) means.

@@ -12,10 +12,10 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::guard::Guard;
+use crate::guard::{Figure, Guard, SAMPLED_EVERY};
 
 /// The whole validated configuration, as far as decisions go.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Specs {
     /// By service name.
     pub services: BTreeMap<Arc<str>, ServiceSpec>,
@@ -23,6 +23,19 @@ pub struct Specs {
     pub max_parallel_starts: Option<u32>,
     /// How much may be ended because of a probe.
     pub healing: Healing,
+    /// From one sample of what a service uses to the next.
+    pub sample_every: Duration,
+}
+
+impl Default for Specs {
+    fn default() -> Self {
+        Self {
+            services: BTreeMap::new(),
+            max_parallel_starts: None,
+            healing: Healing::default(),
+            sample_every: SAMPLED_EVERY,
+        }
+    }
 }
 
 /// Bounds on the ending of what lives, so that a cause that many share does not make keepwell the outage. A service's own
@@ -78,6 +91,10 @@ pub struct ServiceSpec {
     pub heartbeat: Option<Duration>,
     /// Rules on what its tree uses.
     pub guards: Vec<Guard>,
+    /// Limits that the system holds it to, of which it is told when it will reach them.
+    pub ceilings: Vec<(Figure, u64)>,
+    /// Likewise of what its guards look at.
+    pub foresee: bool,
     /// Differs when anything that only a restart can apply has changed (command, environment, user, limits …).
     pub fingerprint: u64,
 }
@@ -377,6 +394,14 @@ impl Default for ExitCodes {
     }
 }
 
+impl ServiceSpec {
+    /// Whether anything is looked at that has to be measured.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        !self.guards.is_empty() || !self.ceilings.is_empty()
+    }
+}
+
 impl Default for ServiceSpec {
     fn default() -> Self {
         Self {
@@ -394,6 +419,8 @@ impl Default for ServiceSpec {
             healing: vec![],
             heartbeat: None,
             guards: vec![],
+            ceilings: vec![],
+            foresee: true,
             fingerprint: 0,
         }
     }

@@ -1,5 +1,6 @@
 //! The state machine of all services. Inputs in, effects and events out; see the crate's page.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -114,7 +115,7 @@ pub enum Input {
         /// Which.
         run: RunId,
         /// So much.
-        usage: Usage,
+        usage: Box<Usage>,
     },
     /// `EXTEND_TIMEOUT_USEC`: the start or stop in progress may take until `by` from now.
     ExtendTimeout {
@@ -477,7 +478,7 @@ impl Supervisor {
             Input::Alive { run } => self.on_alive(now, run),
             Input::Beat { run } => self.on_beat(now, run),
             Input::WatchdogTriggered { run } => self.on_watchdog_triggered(now, run),
-            Input::Usage { run, usage } => self.on_usage(now, run, usage),
+            Input::Usage { run, usage } => self.on_usage(now, run, &usage),
             Input::ExtendTimeout { run, by } => self.on_extend_timeout(now, run, by),
             Input::SetWatchdog { run, interval } => self.on_set_watchdog(now, run, interval),
             Input::Adopted { run, pid } => self.on_adopted(now, run, pid),

@@ -56,7 +56,7 @@ kinds! {
     STUCK = 116 Warning "processes of a service do not die",
     ILL = 117 Warning "a check of a service failed as often in a row as its threshold says",
     OVER_GUARD = 118 Warning "a service uses more than a guard allows",
-    LEAKING = 119 Warning "what a service uses will reach the bound of a guard",
+    LEAKING = 119 Warning "what a service uses will reach the bound of a guard, or its limit",
     CRASH_LOOPED = 120 Error "a service was restarted too often and is tried slowly",
     GAVE_UP = 121 Error "a service is not tried again by itself",
     LEFT_ILL = 122 Error "a service whose check fails is left as it is, since a budget of restarts is spent",

@@ -6,6 +6,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use keepwell_core::event::Level;
+use keepwell_core::guard::Usage;
 use keepwell_core::{By, Command, Input, RunId, ServiceId};
 use keepwell_os::wait::Waker;
 use keepwell_sdk::wire;
@@ -98,6 +99,8 @@ pub enum Message {
         /// Shown name and slot.
         reply: Reply<Vec<(String, u32)>>,
     },
+    /// What runs use, as the engine asked.
+    Usage(Vec<(RunId, Box<Usage>)>),
     /// A probe's answer, a readiness line, a notification, a changed program file.
     Input(Input),
     /// `STATUS=` of a run.

@@ -1,19 +1,24 @@
 //! What services use of the host, read on another thread: a thousand services are some five thousand small files of the
 //! kernel, and neither a restart nor another question waits for them.
 
+mod folders;
+mod samples;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keepwell_core::guard::Usage;
-use keepwell_core::{Input, Mono, RunId};
-use keepwell_os::tree::{TreeDir, TreeRoot, of_process};
-use keepwell_os::{Counts, Members, clock};
+use keepwell_config::Profile;
+use keepwell_core::Mono;
+use keepwell_os::tree::{Batch, TreeDir, TreeRoot, of_process};
+use keepwell_os::{Measure, Measures, Members, clock};
 use keepwell_sdk::wire;
 
 use crate::errands::Errands;
 use crate::evidence::Case;
 use crate::figures::Figures;
 use crate::message::{EngineHandle, Message, Reply};
+
+pub use samples::{Places, Wanted};
 
 /// Questions that may wait for the figures; who asks beyond them is answered without.
 pub const WAITING: usize = 16;
@@ -51,8 +56,10 @@ pub enum Asked {
     },
     /// The engine, for its guards.
     Usage {
-        /// One a look, and whether descriptors and threads are counted too.
-        runs: Vec<(RunId, bool)>,
+        /// One a look.
+        runs: Vec<Wanted>,
+        /// What it may cost.
+        profile: Profile,
         /// The way back.
         engine: EngineHandle,
     },
@@ -73,7 +80,7 @@ impl Asked {
         match self {
             // The states are what matters; who went away does not need them.
             Asked::Status { lines, reply, .. } => drop(reply.send(Ok(lines))),
-            // The next sample is five seconds away.
+            // The engine asks again.
             Asked::Usage { .. } => {}
             // The core goes on without when the time is over.
             Asked::Evidence(_) => {}
@@ -89,10 +96,14 @@ impl Meter {
     /// Of what lives in these trees.
     #[must_use]
     pub fn new(trees: Arc<TreeRoot>) -> Self {
-        let (mut last, mut guarded) = (BTreeMap::new(), BTreeMap::new());
+        let (mut last, mut samples) = (Samples::new(), samples::Samples::default());
         Self(Errands::new("meter", WAITING, move |Question { looks, asked }| match asked {
             Asked::Status { lines, all, reply } => measure(&trees, &mut last, looks, lines, all, reply),
-            Asked::Usage { runs, engine } => sample(&trees, &mut guarded, looks, runs, &engine),
+            Asked::Usage { runs, profile, engine } => {
+                // All at once: a thousand messages would find no room. Where there is none at all it asks again.
+                let taken = samples.take(&trees, runs, looks, profile);
+                let _ = engine.send(Message::Usage(taken));
+            }
             // The engine gives these to the one who takes evidence.
             Asked::Evidence(_) => {}
             Asked::Figures { mut figures, reply } => {
@@ -128,10 +139,11 @@ fn measure(
     all: bool,
     reply: Reply<Vec<wire::Status>>,
 ) {
-    let mut samples = Samples::new();
+    let (mut samples, batch) = (Samples::new(), Batch::default());
     for (line, look) in lines.iter_mut().zip(looks) {
         let Some(look) = look else { continue };
-        let used = trees.usage(&look.tree, Some(look.main_pid), look.members.as_ref());
+        let both = Measures::of(&[Measure::Memory, Measure::Cpu]);
+        let used = trees.usage(&look.tree, Some(look.main_pid), look.members.as_ref(), both, &batch);
         line.memory_bytes = used.memory_bytes;
         let Some(cpu_usec) = used.cpu_usec else { continue };
         let sample = Sample { main_pid: look.main_pid, at: clock::mono(), cpu_usec };
@@ -147,66 +159,35 @@ fn measure(
     let _ = reply.send(Ok(lines));
 }
 
-/// For guards; `last` has the processor time that each run had used, and when.
-fn sample(
-    trees: &TreeRoot,
-    last: &mut BTreeMap<RunId, Sample>,
-    looks: Vec<Option<Look>>,
-    runs: Vec<(RunId, bool)>,
-    engine: &EngineHandle,
-) {
-    let mut samples = BTreeMap::new();
-    for ((run, counts), look) in runs.into_iter().zip(looks) {
-        let Some(look) = look else { continue };
-        let used = trees.usage(&look.tree, Some(look.main_pid), look.members.as_ref());
-        let counted = if counts {
-            trees.counts(&look.tree, Some(look.main_pid), look.members.as_ref())
-        } else {
-            Counts::default()
-        };
-        let mut usage = Usage {
-            memory: used.memory_bytes,
-            cpu: None,
-            descriptors: counted.descriptors,
-            threads: counted.threads,
-            processes: used.processes,
-        };
-        if let Some(cpu_usec) = used.cpu_usec {
-            let now = Sample { main_pid: look.main_pid, at: clock::mono(), cpu_usec };
-            // Thousandths of a processor are tenths of a percent.
-            let percent = last.get(&run).and_then(|before| percent(before, &now));
-            usage.cpu = percent.map(|percent| (percent * 10.0) as u64);
-            samples.insert(run, now);
-        }
-        // An engine that has no room will have had its fill of samples soon.
-        let _ = engine.send(Message::Input(Input::Usage { run, usage }));
-    }
-    *last = samples;
-}
-
 fn fill_in(trees: &TreeRoot, looks: &[Option<Look>], figures: &mut Figures) {
+    let wanted = [Measure::Memory, Measure::Cpu, Measure::Descriptors, Measure::Threads, Measure::Processes];
+    let (wanted, batch) = (Measures::of(&wanted), Batch::default());
     for (service, look) in figures.services.iter_mut().zip(looks) {
         let Some(look) = look else { continue };
-        let (main, members) = (Some(look.main_pid), look.members.as_ref());
-        service.usage = trees.usage(&look.tree, main, members);
-        service.counts = trees.counts(&look.tree, main, members);
+        service.usage = trees.usage(&look.tree, Some(look.main_pid), look.members.as_ref(), wanted, &batch);
     }
     let own = [("anchor", figures.own.anchor_pid), ("daemon", std::process::id())];
-    figures.own.processes = own.map(|(name, pid)| {
-        let (usage, counts) = of_process(pid);
-        (name, usage, counts)
-    });
+    figures.own.processes = own.map(|(name, pid)| (name, of_process(pid)));
 }
 
 /// Share of one processor since the last look at the same run, to a tenth.
 fn percent(before: &Sample, after: &Sample) -> Option<f64> {
-    let passed = after.at.since(before.at).as_micros();
-    if before.main_pid != after.main_pid || passed == 0 {
+    if before.main_pid != after.main_pid {
         return None;
     }
+    let usec = per_second((before.at, before.cpu_usec), (after.at, after.cpu_usec))?;
     // Tenths of a percent are exact enough in a float.
-    let percent = after.cpu_usec.saturating_sub(before.cpu_usec) as f64 * 100.0 / passed as f64;
-    Some((percent * 10.0).round() / 10.0)
+    Some((usec as f64 / 1000.0).round() / 10.0)
+}
+
+/// How much a count has grown, a second.
+fn per_second(before: (Mono, u64), after: (Mono, u64)) -> Option<u64> {
+    let passed = after.0.since(before.0).as_micros();
+    if passed == 0 {
+        return None;
+    }
+    let grown = u128::from(after.1.saturating_sub(before.1));
+    u64::try_from(grown * 1_000_000 / passed).ok()
 }
 
 #[cfg(test)]

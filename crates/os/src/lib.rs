@@ -3,6 +3,7 @@
 
 #[cfg(feature = "fake")]
 pub mod fake;
+pub mod folder;
 pub mod host;
 mod step;
 pub mod types;

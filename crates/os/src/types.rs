@@ -94,13 +94,95 @@ pub(crate) fn main_first(main: u32, members: &[u32]) -> Vec<u32> {
     [main].iter().chain(others).copied().collect()
 }
 
-/// What the processes of a tree have open and run, together.
+/// One thing to be measured of a tree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Measure {
+    /// [`Usage::memory_bytes`].
+    Memory,
+    /// [`Usage::pss_bytes`].
+    Pss,
+    /// [`Usage::cpu_usec`].
+    Cpu,
+    /// [`Usage::io_bytes`].
+    Io,
+    /// [`Usage::descriptors`] and [`Usage::descriptors_of_one`].
+    Descriptors,
+    /// [`Usage::gdi`] and [`Usage::user`].
+    Gui,
+    /// [`Usage::threads`].
+    Threads,
+    /// [`Usage::processes`].
+    Processes,
+}
+
+/// What is to be measured of a tree: each has its price.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// Descriptors; on Windows handles.
+pub struct Measures(u8);
+
+impl Measures {
+    /// These.
+    #[must_use]
+    pub fn of(all: &[Measure]) -> Self {
+        all.iter().fold(Self::default(), |sum, one| sum.with(*one))
+    }
+
+    /// And this.
+    #[must_use]
+    pub fn with(self, one: Measure) -> Self {
+        Self(self.0 | 1 << one as u8)
+    }
+
+    /// But this.
+    #[must_use]
+    pub fn without(self, one: Measure) -> Self {
+        Self(self.0 & !(1 << one as u8))
+    }
+
+    /// Whether this is among them.
+    #[must_use]
+    pub fn has(self, one: Measure) -> bool {
+        self.0 & 1 << one as u8 != 0
+    }
+}
+
+/// A tree's use of the host. `None`: not asked for, or not known here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// What it holds and the system cannot simply take back.
+    pub memory_bytes: Option<u64>,
+    /// Resident memory with a share of what several processes have in common.
+    pub pss_bytes: Option<u64>,
+    /// Microseconds of processor time, of all that ever ran in it (without a group or job: of what runs now and what its
+    /// processes have waited for).
+    pub cpu_usec: Option<u64>,
+    /// Bytes read and written, likewise.
+    pub io_bytes: Option<u64>,
+    /// Open descriptors of all its processes; on Windows handles.
     pub descriptors: Option<u64>,
-    /// Threads.
+    /// Those of the process that has most.
+    pub descriptors_of_one: Option<u64>,
+    /// On Windows, GDI objects of the process that has most.
+    pub gdi: Option<u64>,
+    /// On Windows, USER objects of the process that has most.
+    pub user: Option<u64>,
+    /// Threads of all its processes.
     pub threads: Option<u64>,
+    /// Processes.
+    pub processes: Option<u64>,
+}
+
+impl Usage {
+    /// Adds to one of its sums, if that is known.
+    pub(crate) fn add(sum: &mut Option<u64>, more: Option<u64>) {
+        if let Some(more) = more {
+            *sum = Some(sum.unwrap_or(0).saturating_add(more));
+        }
+    }
+
+    /// Takes the larger.
+    pub(crate) fn most(of: &mut Option<u64>, other: Option<u64>) {
+        *of = (*of).max(other);
+    }
 }
 
 /// Arguments and environment may hold secrets, which must not come into a log with a debug print.

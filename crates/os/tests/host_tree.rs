@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use keepwell_os::spawn::Faults;
 use keepwell_os::tree::layout::Layout;
-use keepwell_os::tree::{self, Cgroup, Limits, TreeRoot, TreeWatch, process};
+use keepwell_os::tree::{self, Batch, Cgroup, Limits, TreeRoot, TreeWatch, process};
+use keepwell_os::{Measure, Measures};
 
 /// A guardian of this test's own.
 fn guardian(name: &str) -> String {
@@ -85,7 +86,9 @@ fn a_frozen_tree_stands_still_and_can_be_killed() {
         let tree = Cgroup::new(dir, Faults { cgroup_freeze: fault, ..Faults::default() });
         let folder = folder(&dir);
         let mut child = start_in(&folder, "while :; do :; done");
-        let usage = || root.usage(&web, None, None).cpu_usec.unwrap();
+        let usage = || {
+            root.usage(&web, None, None, Measures::of(&[Measure::Cpu]), &Batch::default()).cpu_usec.unwrap()
+        };
         until("work", || !tree.is_empty() && usage() > 1000);
         tree.freeze(true).unwrap();
         until("stillness", || {
@@ -252,10 +255,12 @@ fn a_process_knows_its_tree() {
     let other = root.make("web", &Limits::default()).unwrap();
     assert!(!root.contains(&other, 8, None, pid));
     assert!(!root.contains(&held, 7, None, std::process::id()));
-    until("usage", || root.usage(&held, Some(pid), None).memory_bytes.is_some_and(|m| m > 0));
-    assert_eq!(root.usage(&held, Some(pid), None).processes, Some(1));
-    let counts = root.counts(&held, Some(pid), None);
-    assert!(counts.descriptors > Some(0) && counts.threads == Some(1), "{counts:?}");
+    let asked = [Measure::Memory, Measure::Descriptors, Measure::Threads, Measure::Processes];
+    let usage = || root.usage(&held, Some(pid), None, Measures::of(&asked), &Batch::default());
+    until("usage", || usage().memory_bytes.is_some_and(|m| m > 0));
+    let usage = usage();
+    assert!(usage.descriptors > Some(0) && usage.descriptors_of_one == usage.descriptors, "{usage:?}");
+    assert_eq!((usage.threads, usage.processes), (Some(1), Some(1)));
     let plain = TreeRoot::with_layout(&name, Layout::default());
     assert!(plain.contains(&held, 0, Some(std::process::id()), pid), "a descendant belongs to the tree");
     child.kill().unwrap();

@@ -1,6 +1,7 @@
 //! Programs that use too much, and what their guards do.
 
 use keepwell_e2e::Guardian;
+use keepwell_sdk::wire::Event;
 
 #[test]
 fn a_program_that_leaks_is_told_of_looked_into_and_restarted() {
@@ -56,5 +57,76 @@ fn a_guard_of_a_reload_counts_without_a_restart() {
         g.cli(&["explain", "web"]).all().contains("processes > 20 is told: now 1")
     });
     assert_eq!(g.service("web").pid, pid);
+    g.end();
+}
+
+#[test]
+fn a_leak_is_foreseen_and_told_with_its_time() {
+    // Sampled two hundred times as often as usual, so that half an hour is nine seconds.
+    let g = Guardian::up(
+        "[keepwell]\nsample_every = '25ms'\n\
+         [services.limited]\ncommand = 'CHILD leak 360000000 --every 50'\nlimits = { memory = '400MB' }\n\
+         [services.guarded]\ncommand = 'CHILD leak 360000000 --every 50'\nguards = { when = 'memory > 400MB' }\n\
+         [services.unforeseen]\ncommand = 'CHILD leak 360000000 --every 50'\nlimits = { memory = '400MB' }\n\
+         foresee = false\n\
+         [services.steady]\ncommand = 'CHILD hang'\nlimits = { memory = '400MB', nofile = 256 }\n",
+    );
+    let foreseen = |name: &str| {
+        let of = |e: &Event| e.kind == "leak_foreseen" && e.service.as_deref() == Some(name);
+        g.events().into_iter().find(of).map(|e| e.text)
+    };
+    g.wait_for("what leaks to be seen", |_| foreseen("limited").is_some() && foreseen("guarded").is_some());
+    let text = foreseen("limited").unwrap_or_default();
+    assert!(
+        text.starts_with("limited: memory reaches its limit in about ") && text.contains(" (95 %: "),
+        "{text}"
+    );
+    let text = foreseen("guarded").unwrap_or_default();
+    assert!(
+        text.starts_with("guarded: memory reaches 400 MB in about ") && text.contains(" (95 %: "),
+        "{text}"
+    );
+    assert_eq!((foreseen("unforeseen"), foreseen("steady")), (None, None));
+    g.cli(&["explain", "limited"]).good().says(&["memory 400 MB: now "]);
+    g.cli(&["explain", "steady"])
+        .good()
+        .says(&["memory 400 MB: now ", "descriptors of one process 256: now "]);
+    g.end();
+}
+
+#[test]
+fn every_figure_is_measured_and_a_folder_that_grows_is_told_of() {
+    let g = Guardian::up(
+        "[keepwell]\nsample_every = '200ms'\n\
+         [services.web]\ncommand = 'CHILD hang'\nguards = [\n\
+         { when = 'disk > 1MB', folder = 'data' }, { when = 'pss > 1GB' }, { when = 'io > 500MB/s' },\n\
+         { when = 'cpu > 5000%' }, { when = 'threads > 500' }, { when = 'processes > 50' } ]\n",
+    );
+    g.wait_state("web", &["running"]);
+    std::fs::create_dir(g.path("data")).expect("the folder can be made");
+    g.write("data/file", &"x".repeat(3_000_000));
+    g.wait_for("the folder to be told of", |all| {
+        all[0].warnings.iter().any(|w| w.starts_with("disk of data > 1000 KB: now 3"))
+    });
+    for said in ["pss > 1000 MB", "io > 500 MB/s", "cpu > 5000 %", "threads > 500", "processes > 50"] {
+        let line = format!("{said} is told: now ");
+        g.wait_for(&line, |_| g.cli(&["explain", "web"]).all().contains(&line));
+    }
+    g.end();
+}
+
+#[test]
+fn with_low_overhead_no_thread_waits_for_the_next_sample() {
+    let g = Guardian::up(
+        "[keepwell]\nprofile = 'low-overhead'\n[services.web]\ncommand = 'CHILD hang'\nguards = { when = 'disk > 1KB', folder = '.' }\n",
+    );
+    g.wait_for("the folder to be told of", |all| !all[0].warnings.is_empty());
+    let pid = g.daemon();
+    let waits = || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the daemon runs");
+        let names = tasks.flatten().filter_map(|t| std::fs::read_to_string(t.path().join("comm")).ok());
+        names.into_iter().any(|name| ["meter", "folders"].contains(&name.trim()))
+    };
+    g.wait_for("the thread to go", |_| !waits());
     g.end();
 }

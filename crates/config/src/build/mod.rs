@@ -90,7 +90,8 @@ impl Building<'_, '_> {
         let command = self.main_command(&raw, shell).unwrap_or(Command::Words(Box::default()));
         let hooks = self.hooks(raw.hooks.as_ref().map(|h| &h.value));
         let (stop, asks) = self.stop(raw.stop.as_ref().map(|s| &s.value), shell);
-        let guards = self.guards(raw.guards.as_ref().map(|g| &g.value));
+        let (rules, commands) = self.guards(&raw);
+        let foresee = raw.foresee.as_ref().is_none_or(|f| f.value);
         let readiness = self.ready(&raw, kind);
         let probes = self.probes(&raw, kind);
         let heartbeat = self.live(raw.live.as_ref().and_then(|l| l.value.1.as_ref()));
@@ -108,8 +109,10 @@ impl Building<'_, '_> {
             watchdog: readiness.watchdog,
             probes: probes.specs,
             healing: vec![],
-            guards: guards.0,
             heartbeat: heartbeat.map(|(_, lost_after)| lost_after),
+            guards: rules,
+            ceilings: if foresee { guards::ceilings(&raw) } else { vec![] },
+            foresee,
             fingerprint: 0,
         };
         let mut config = self.process(&raw, command, env);
@@ -118,7 +121,8 @@ impl Building<'_, '_> {
         config.heartbeat = heartbeat.map(|(beat, _)| beat);
         config.hooks = raw.hooks.as_ref().map(|_| Box::new(hooks.1));
         config.stop = asks;
-        config.guards = guards.1;
+        config.guards = commands;
+        config.folders = spec.guards.iter().filter_map(|guard| guard.folder.clone()).collect();
         config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);
         config.description = raw.description.as_ref().map(|d| d.value.0.clone());
         config.tags = raw.tags.as_ref().map(|t| t.value.0.clone()).unwrap_or_default();
@@ -128,6 +132,7 @@ impl Building<'_, '_> {
             self.targets(&config, raw.ready.as_ref());
             self.stop_targets(&config, raw.stop.as_ref().map(|s| &s.value));
             self.probe_targets(&config, &probes.places);
+            self.guard_folders(&config, &raw);
         }
         no_effect::warn(self, &raw);
         spec.fingerprint = keys::fingerprint(&spec, &config);
@@ -404,6 +409,12 @@ pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig 
         let e = Draft::error("bad-value", h.at, "`hang_after` in keepwell must be at least 1s");
         r.push(e.label("a busy host would look like a hang"));
     }
+    let profile = raw.profile.as_ref().map_or(default.profile, |p| p.value.0);
+    let shortest = Duration::from_millis(10);
+    if let Some(s) = raw.sample_every.as_ref().filter(|s| s.value.0 < shortest) {
+        let e = Draft::error("bad-value", s.at, "`sample_every` in keepwell must be at least 10ms");
+        r.push(e.label("it would be busy with looking"));
+    }
     GuardianConfig {
         operators: groups(&raw.operators),
         readers: groups(&raw.readers),
@@ -413,6 +424,8 @@ pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig 
         hang_after: raw.hang_after.as_ref().map_or(default.hang_after, |h| h.value.0),
         http: raw.http.as_ref().map(|h| h.value.0),
         heartbeat: raw.heartbeat.as_ref().map(|a| a.value.0),
+        profile,
+        sample_every: raw.sample_every.as_ref().map_or(profile.sample_every(), |s| s.value.0.max(shortest)),
     }
 }
 

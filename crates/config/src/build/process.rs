@@ -110,6 +110,7 @@ impl Building<'_, '_> {
             hooks: None,
             stop: Box::default(),
             guards: Box::default(),
+            folders: Box::default(),
             log: LogConfig { file: None, stderr_file: None, rotate: Rotate::default() },
             places: self.places(raw),
         }

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::command::CommandText;
 use super::duration::{self, Span};
-use super::scalar::{choice, list};
+use super::scalar::{Filled, choice, list};
 use super::size;
 use crate::read::{Element, Key, Node, Reader, Table, no_hint, plain_table, schema_of, table};
 
@@ -28,8 +28,10 @@ choice! { ThenWord = Then {
 table! {
     /// A rule on what a service's processes use together.
     RawGuard {
-        /// What is too much: `memory` (a size), `cpu` (percent of one processor), `descriptors` (on Windows handles), `threads` or `processes`, and for how long without a break.
+        /// What is too much, and for how long without a break: `memory` or `pss` (a size), `cpu` (percent of one processor), `io` (a size a second), `disk` (a size), `descriptors` (on Windows handles), `threads`, `processes`, on Windows also `gdi_objects` and `user_objects`.
         when: When = "needed", live;
+        /// With `disk`: the folder, with all that is below it.
+        folder: Filled = "–", live;
         /// What follows. A restart is an ordinary stop and start, of one instance after the other, within `restart.limit`.
         then: ThenWord = "`\"alert\"`", live;
         /// Instead of a word in `then`: a program that runs as a hook does. What it ends with changes nothing.
@@ -75,7 +77,7 @@ impl Element for When {
         "a condition".into()
     }
     fn syntax() -> Cow<'static, str> {
-        "\"memory > 800MB for 2m\", \"cpu > 150% for 5m\", \"descriptors > 16000\", \"threads > 500\", \"processes > 20\"".into()
+        "\"memory > 800MB for 2m\", \"cpu > 150% for 5m\", \"io > 50MB/s for 5m\", \"descriptors > 16000\", \"threads > 500\", \"processes > 20\"".into()
     }
     fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
         let DeValue::String(text) = node.get_ref() else { return r.wrong_type(node, key) };
@@ -87,7 +89,7 @@ impl Element for When {
 }
 schema_of!(When, |_generator| schemars::json_schema!({
     "type": "string",
-    "pattern": "^\\s*(memory|cpu|descriptors|handles|threads|processes)\\s*>",
+    "pattern": "^\\s*(memory|pss|cpu|io|disk|descriptors|handles|gdi_objects|user_objects|threads|processes)\\s*>",
     "examples": ["memory > 800MB for 2m", "cpu > 150% for 5m", "descriptors > 16000"]
 }));
 
@@ -97,14 +99,19 @@ fn parse(text: &str) -> Result<When, String> {
     };
     let figure = match figure.trim() {
         "memory" => Figure::Memory,
+        "pss" => Figure::Pss,
         "cpu" => Figure::Cpu,
+        "io" => Figure::Io,
+        "disk" => Figure::Disk,
+        "gdi_objects" => Figure::Gdi,
+        "user_objects" => Figure::User,
         "descriptors" | "handles" => Figure::Descriptors,
         "threads" => Figure::Threads,
         "processes" => Figure::Processes,
         other => {
             let other: String = other.chars().take(20).collect();
             return Err(format!(
-                "`{other}` is not watched; what is: memory, cpu, descriptors, threads, processes"
+                "`{other}` is not watched; what is: memory, pss, cpu, io, disk, descriptors, threads, processes, gdi_objects, user_objects"
             ));
         }
     };
@@ -113,7 +120,11 @@ fn parse(text: &str) -> Result<When, String> {
         None => (rest.trim(), Duration::ZERO),
     };
     let above = match figure {
-        Figure::Memory => size::parse(bound)?,
+        Figure::Memory | Figure::Pss | Figure::Disk => size::parse(bound)?,
+        Figure::Io => {
+            let size = bound.strip_suffix("/s").map(str::trim_end);
+            size::parse(size.ok_or("write an amount a second: \"io > 50MB/s\"")?)?
+        }
         Figure::Cpu => {
             let number = bound.strip_suffix('%').map(str::trim_end);
             let number = number.ok_or("write a share of one processor: \"cpu > 150%\"")?;
@@ -121,7 +132,12 @@ fn parse(text: &str) -> Result<When, String> {
                 .and_then(|n| u64::try_from(n).ok())
                 .ok_or_else(|| format!("`{bound}` is no share"))?
         }
-        Figure::Descriptors | Figure::Threads | Figure::Processes => bound
+        Figure::Descriptors
+        | Figure::DescriptorsOfOne
+        | Figure::Gdi
+        | Figure::User
+        | Figure::Threads
+        | Figure::Processes => bound
             .parse()
             .map_err(|_| format!("`{}` is no whole number", bound.chars().take(20).collect::<String>()))?,
     };
@@ -145,6 +161,11 @@ mod tests {
         assert_eq!(parse("handles > 16000"), parse("descriptors > 16000"));
         assert_eq!(parse("threads > 500 for 1m30s"), when(Figure::Threads, 500, 90));
         assert_eq!(parse("processes > 20"), when(Figure::Processes, 20, 0));
+        assert_eq!(parse("pss > 1GB"), when(Figure::Pss, 1_000_000_000, 0));
+        assert_eq!(parse("io > 50MB/s for 5m"), when(Figure::Io, 50_000_000, 300));
+        assert_eq!(parse("disk > 10GB"), when(Figure::Disk, 10_000_000_000, 0));
+        assert_eq!(parse("gdi_objects > 8000"), when(Figure::Gdi, 8_000, 0));
+        assert_eq!(parse("user_objects > 8000"), when(Figure::User, 8_000, 0));
     }
 
     #[test]
@@ -152,12 +173,13 @@ mod tests {
         let why = |text| parse(text).unwrap_err();
         assert_eq!(why("memory < 1MB"), "it has no `>`: write \"memory > 800MB for 2m\"");
         assert_eq!(
-            why("disk > 1GB"),
-            "`disk` is not watched; what is: memory, cpu, descriptors, threads, processes"
+            why("heat > 90"),
+            "`heat` is not watched; what is: memory, pss, cpu, io, disk, descriptors, threads, processes, gdi_objects, user_objects"
         );
         assert_eq!(why("memory > 800"), "`800` has no unit: write \"800MB\" or \"800B\"");
         assert_eq!(why("memory > 800MB for 2"), "`2` has no unit: write \"2s\"");
         assert_eq!(why("cpu > 2"), "write a share of one processor: \"cpu > 150%\"");
+        assert_eq!(why("io > 50MB"), "write an amount a second: \"io > 50MB/s\"");
         assert_eq!(why("threads > many"), "`many` is no whole number");
         assert_eq!(why("threads > 0"), "any service is above that");
     }

@@ -3,7 +3,7 @@
 use super::duration::Span;
 use super::loopback::Loopback;
 use super::scalar::{Int, Texts, choice};
-use crate::config::{LogLevel, WhenDaemonGone};
+use crate::config::{LogLevel, Profile, WhenDaemonGone};
 use crate::read::{plain_table, table};
 
 choice! { WhenGoneWord = WhenDaemonGone {
@@ -17,6 +17,11 @@ choice! { LogLevelWord = LogLevel {
     "info" => LogLevel::Info,
     "debug" => LogLevel::Debug,
     "trace" => LogLevel::Trace,
+} }
+
+choice! { ProfileWord = Profile {
+    "standard" => Profile::Standard,
+    "low-overhead" => Profile::LowOverhead,
 } }
 
 table! {
@@ -38,10 +43,14 @@ table! {
         http: Loopback = "not served", live;
         /// Where services with `live = [{ heartbeat = "tcp" }]` send their heartbeats: a loopback address and a port.
         heartbeat: Loopback = "off", live;
+        /// What keepwell itself may cost: with `"low-overhead"` it looks at what services use every 15 s, at folders and PSS every 5 min, and has fewer threads.
+        profile: ProfileWord = "`\"standard\"`", live;
+        /// How often it is looked at what services with `guards` or limits use.
+        sample_every: Span = "`\"5s\"`; `\"15s\"` with `profile = \"low-overhead\"`", live;
     }
 }
 plain_table!(
     RawGuardian,
     "a table",
-    "[keepwell] with operators, readers, max_parallel_starts, when_daemon_gone, log_level, hang_after, http, heartbeat"
+    "[keepwell] with operators, readers, max_parallel_starts, when_daemon_gone, log_level, hang_after, http, heartbeat, profile, sample_every"
 );

@@ -66,6 +66,8 @@ table! {
         stop_timeout: Span = "no bound but the ladder's own", live;
         /// Rules on what its processes use.
         guards: RawGuards = "none", live;
+        /// Whether it is told ahead when what its guards look at will reach their bounds, and when its memory or descriptors will reach their `limits`.
+        foresee: bool = "true", live;
         /// Programs around its life.
         hooks: RawHooks = "none", table;
         /// Where its output goes.

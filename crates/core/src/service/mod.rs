@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::By;
 use crate::effect::{Hold, Role};
 use crate::event::{ExitClass, State};
-use crate::guard::Watch;
+use crate::guard::Watches;
 use crate::host::HostEvent;
 use crate::id::{ProbeId, RunId, ServiceId};
 use crate::incident::Incident;
@@ -593,7 +593,7 @@ pub(crate) struct Service {
     pub(crate) s: ServiceSnapshot,
     pub(crate) facet: Facet,
     /// Its rules, and what they have seen of this run. A new daemon begins anew.
-    pub(crate) watches: (Option<RunId>, Vec<Watch>),
+    pub(crate) watches: Option<Box<Watches>>,
     /// Its entry in the timer queue.
     pub(crate) timer: Option<Mono>,
     /// Its entry in the queue for `max_parallel_starts`.

@@ -20,7 +20,7 @@ pub const KINDS: [(&str, &str); 35] = [
     ("ready_timed_out", "a service did not become ready in time"),
     ("guard_tripped", "a service uses more than a guard allows: `reason` has what it uses"),
     ("guard_cleared", "it uses well less again: `reason` has what it uses"),
-    ("leak_foreseen", "what a service uses will reach the bound of a guard"),
+    ("leak_foreseen", "what a service uses will reach the bound of a guard, or its limit"),
     ("leak_over", "it no longer looks so"),
     ("usage_stepped", "what a service uses has jumped to a new level"),
     ("watchdog_expired", "no life sign came in time"),

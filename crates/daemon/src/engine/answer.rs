@@ -40,6 +40,7 @@ impl Engine {
             Message::Settled { reply } => self.settled.push(reply),
             Message::LogSlots { names, reply } => drop(reply.send(self.log_slots(&names))),
             Message::Input(input) => self.take_input(now, input),
+            Message::Usage(all) => self.take_usage(now, all),
             Message::StatusText { run, text } => {
                 if let Some(live) = self.runs.get_mut(&run) {
                     live.status_text = Some(text);

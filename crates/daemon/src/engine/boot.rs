@@ -249,7 +249,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         trees,
         measuring: BTreeMap::new(),
         next_question: 1,
-        sample_at: None,
+        sampling: super::guards::Sampling::default(),
         prober: crate::probe::Prober::new(runtime.clone(), handle.clone()),
         checks: super::checks::Checks::default(),
         notify: crate::notify::NotifyHub::new(runtime.clone(), handle.clone()),

@@ -95,7 +95,6 @@ impl Engine {
             guards: guards.collect(),
             log_bytes: self.slots.number(&s.id).map(|slot| self.log.taken(slot)),
             usage: Default::default(),
-            counts: Default::default(),
         }
     }
 

@@ -1,42 +1,107 @@
-//! What services with guards use, measured now and then. A guardian without guards never wakes for it.
+//! What services with guards or limits use, measured now and then. A guardian of which no service has any never wakes for
+//! it.
 
-use keepwell_core::Now;
-use keepwell_core::guard::{Figure, SAMPLED_EVERY};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepwell_core::guard::{Figure, Usage};
+use keepwell_core::spec::ServiceSpec;
+use keepwell_core::{Input, Mono, Now, RunId, ServiceId};
+use keepwell_os::{Measure, Measures};
 
 use super::Engine;
-use crate::meter::{Asked, Question};
+use crate::meter::{Asked, Places, Question, Wanted};
+
+/// An answer that has not come for so long does not come: it found no room.
+const LOST: Duration = Duration::from_secs(30);
+
+/// When to measure, and what is needed for it.
+#[derive(Default)]
+pub(super) struct Sampling {
+    /// Next; `None`: nothing is measured.
+    pub(super) at: Option<Mono>,
+    /// An answer is awaited since then. A host that is slow to answer is not asked more.
+    asked: Option<Mono>,
+    /// The folders of each run, filled in once: that may read a file.
+    folders: BTreeMap<RunId, Places>,
+}
 
 impl Engine {
     /// The configuration in force is another one.
     pub(super) fn set_sampling(&mut self, now: Now) {
-        let guarded = self.supervisor.specs().services.values().any(|spec| !spec.guards.is_empty());
-        self.sample_at = match (guarded, self.sample_at) {
-            (true, None) => Some(now.mono + SAMPLED_EVERY),
-            (true, at @ Some(_)) => at,
-            (false, _) => None,
-        };
+        let specs = self.supervisor.specs();
+        let measured = specs.services.values().any(ServiceSpec::is_measured);
+        let next = now.mono + specs.sample_every;
+        let sampling = &mut self.sampling;
+        sampling.at = measured.then(|| sampling.at.map_or(next, |at| at.min(next)));
+        sampling.folders.clear();
     }
 
-    /// Asks for the figures of all that has guards and runs, if it is time; they come back as inputs.
+    /// Asks for the figures of all that runs and has guards or limits, if it is time; they come back as inputs.
     pub(super) fn sample(&mut self, now: Now) {
-        if self.sample_at.is_none_or(|at| now.mono < at) {
+        if self.sampling.at.is_none_or(|at| now.mono < at) {
             return;
         }
-        self.sample_at = Some(now.mono + SAMPLED_EVERY);
-        let (mut runs, mut looks) = (Vec::new(), Vec::new());
-        for run in self.supervisor.guarded() {
+        self.sampling.at = Some(now.mono + self.supervisor.specs().sample_every);
+        if self.sampling.asked.is_some_and(|at| now.mono.since(at) < LOST) {
+            return;
+        }
+        let measured: Vec<_> = self.supervisor.measured().collect();
+        let (mut runs, mut looks, mut folders) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for run in measured {
             let Some(id) = self.supervisor.service_of(run) else { continue };
             let Some(look) = self.slots.look(id) else { continue };
-            let spec = self.supervisor.specs().services.get(&id.name);
-            // To count them a folder of the kernel's is read for each process: only for those who ask.
-            let counts = spec.is_some_and(|spec| {
-                spec.guards.iter().any(|g| matches!(g.figure, Figure::Descriptors | Figure::Threads))
-            });
-            runs.push((run, counts));
+            let Some(spec) = self.supervisor.specs().services.get(&id.name) else { continue };
+            let of_run = match self.sampling.folders.remove(&run) {
+                Some(known) => known,
+                None if spec.guards.iter().any(|guard| guard.folder.is_some()) => self.folders(id),
+                None => Arc::default(),
+            };
+            if !of_run.is_empty() {
+                folders.insert(run, Arc::clone(&of_run));
+            }
+            runs.push(Wanted { run, measures: measures(spec), folders: of_run });
             looks.push(Some(look));
         }
+        self.sampling.folders = folders;
         if !runs.is_empty() {
-            self.measure(Question { looks, asked: Asked::Usage { runs, engine: self.handle.clone() } });
+            self.sampling.asked = Some(now.mono);
+            let profile = self.config.guardian.profile;
+            let engine = self.handle.clone();
+            self.measure(Question { looks, asked: Asked::Usage { runs, profile, engine } });
         }
     }
+
+    /// The answer.
+    pub(super) fn take_usage(&mut self, now: Now, all: Vec<(RunId, Box<Usage>)>) {
+        self.sampling.asked = None;
+        for (run, usage) in all {
+            self.supervisor.handle(now, Input::Usage { run, usage });
+        }
+    }
+
+    /// Where the folders are that the guards of an instance look at. What cannot be filled in was told at its start.
+    fn folders(&self, id: &ServiceId) -> Places {
+        self.resolve(id).map(|resolved| resolved.folders.into()).unwrap_or_default()
+    }
+}
+
+/// What has to be measured of a service: the least that its guards and limits need.
+fn measures(spec: &ServiceSpec) -> Measures {
+    let figures = spec.guards.iter().map(|guard| guard.figure);
+    let all = figures.chain(spec.ceilings.iter().map(|(figure, _)| *figure));
+    all.fold(Measures::default(), |sum, figure| {
+        sum.with(match figure {
+            Figure::Memory => Measure::Memory,
+            Figure::Pss => Measure::Pss,
+            Figure::Cpu => Measure::Cpu,
+            Figure::Io => Measure::Io,
+            Figure::Disk => return sum,
+            Figure::Descriptors | Figure::DescriptorsOfOne => Measure::Descriptors,
+            Figure::Gdi | Figure::User => Measure::Gui,
+            Figure::Threads => Measure::Threads,
+            Figure::Processes => Measure::Processes,
+        })
+    })
 }

@@ -116,8 +116,7 @@ pub struct Engine {
     /// Questions for the meter that wait for what the anchor says of trees that only it can look into.
     measuring: BTreeMap<u64, Question>,
     next_question: u64,
-    /// When what services use is measured next; `None` without guards.
-    sample_at: Option<Mono>,
+    sampling: guards::Sampling,
     runs: BTreeMap<RunId, LiveRun>,
     exec_probes: BTreeMap<RunId, ExecProbe>,
     /// Made with the first watch: most programs are there.
@@ -236,7 +235,7 @@ impl Engine {
     fn deadline(&self) -> Option<Mono> {
         let probe = self.exec_probes.values().filter(|p| !p.killed).map(|p| p.deadline).min();
         let core = self.supervisor.next_deadline().map(|(at, _)| at);
-        [probe, core, self.last_call, self.calm_at, self.sample_at].into_iter().flatten().min()
+        [probe, core, self.last_call, self.calm_at, self.sampling.at].into_iter().flatten().min()
     }
 
     fn programs_changed(&mut self) {

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use keepwell_core::event::State;
 use keepwell_core::seen::Budget;
 use keepwell_core::{ServiceId, Wall};
-use keepwell_os::Counts;
-use keepwell_os::tree::Usage;
+use keepwell_os::Usage;
 
 pub use families::{FAMILIES, Family, Kind};
 pub use page::{Form, page};
@@ -61,8 +60,6 @@ pub struct ServiceFigures {
     pub log_bytes: Option<u64>,
     /// What its tree uses; filled in by the meter.
     pub usage: Usage,
-    /// Likewise.
-    pub counts: Counts,
 }
 
 /// One guard of an instance.
@@ -100,7 +97,7 @@ pub struct OwnFigures {
     /// Bytes of output that no file got.
     pub log_lost: u64,
     /// `daemon` and `anchor`; filled in by the meter.
-    pub processes: [(&'static str, Usage, Counts); 2],
+    pub processes: [(&'static str, Usage); 2],
     /// Requests that were answered, by route and status; filled in by the server.
     pub requests: BTreeMap<(&'static str, u16), u64>,
 }

@@ -168,8 +168,8 @@ fn usage(page: &mut Page, all: &[ServiceFigures]) {
     page.each(&CPU, all, |s| s.usage.cpu_usec.map(from_usec));
     page.each(&MEMORY, all, |s| s.usage.memory_bytes);
     page.each(&PROCESSES, all, |s| s.usage.processes);
-    page.each(&THREADS, all, |s| s.counts.threads);
-    page.each(&DESCRIPTORS, all, |s| s.counts.descriptors);
+    page.each(&THREADS, all, |s| s.usage.threads);
+    page.each(&DESCRIPTORS, all, |s| s.usage.descriptors);
     page.each(&LOG, all, |s| s.log_bytes);
 }
 
@@ -243,7 +243,7 @@ fn own(page: &mut Page, own: &OwnFigures) {
     page.sample(&ACCEPTED, &[], seconds(own.accepted));
     page.sample(&REBIRTHS, &[], own.rebirths);
     let mut each = |family: &Family, value: &dyn Fn(usize) -> Option<f64>| {
-        for (at, (name, ..)) in own.processes.iter().enumerate() {
+        for (at, (name, _)) in own.processes.iter().enumerate() {
             if let Some(value) = value(at) {
                 page.sample(family, &[name], value);
             }
@@ -252,8 +252,8 @@ fn own(page: &mut Page, own: &OwnFigures) {
     let count = |n: Option<u64>| n.map(|n| n as f64);
     each(&OWN_CPU, &|at| own.processes[at].1.cpu_usec.map(from_usec));
     each(&OWN_MEMORY, &|at| count(own.processes[at].1.memory_bytes));
-    each(&OWN_DESCRIPTORS, &|at| count(own.processes[at].2.descriptors));
-    each(&OWN_THREADS, &|at| count(own.processes[at].2.threads));
+    each(&OWN_DESCRIPTORS, &|at| count(own.processes[at].1.descriptors));
+    each(&OWN_THREADS, &|at| count(own.processes[at].1.threads));
     let (waiting, refused) = own.traffic;
     page.sample(&QUEUE, &[], waiting);
     page.sample(&REFUSED, &[], refused);

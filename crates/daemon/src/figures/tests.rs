@@ -61,8 +61,14 @@ fn tally() -> Tally {
 }
 
 fn figures() -> Figures {
-    let used = Usage { memory_bytes: Some(4096), cpu_usec: Some(1_250_000), processes: Some(2) };
-    let counts = Counts { descriptors: Some(12), threads: Some(3) };
+    let used = Usage {
+        memory_bytes: Some(4096),
+        cpu_usec: Some(1_250_000),
+        processes: Some(2),
+        descriptors: Some(12),
+        threads: Some(3),
+        ..Usage::default()
+    };
     let limit = Limit { max: 10, window: Duration::from_secs(600) };
     Figures {
         services: vec![ServiceFigures {
@@ -84,7 +90,6 @@ fn figures() -> Figures {
             }],
             log_bytes: Some(99),
             usage: used,
-            counts,
         }],
         tally: tally(),
         budgets: vec![
@@ -102,7 +107,7 @@ fn figures() -> Figures {
             store_waiting: 4,
             store_lost: 5,
             log_lost: 6,
-            processes: [("anchor", used, counts), ("daemon", used, counts)],
+            processes: [("anchor", used), ("daemon", used)],
             requests: BTreeMap::from([(("/metrics", 200), 8)]),
         },
     }

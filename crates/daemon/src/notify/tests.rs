@@ -97,6 +97,7 @@ fn shown(message: &Message) -> String {
         | Message::Reload { .. }
         | Message::LogSlots { .. }
         | Message::ReloadRead(_)
+        | Message::Usage(_)
         | Message::Log(_)
         | Message::Committed { .. } => "something else".into(),
     }

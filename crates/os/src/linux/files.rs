@@ -83,6 +83,20 @@ pub fn changed_at(path: &Path) -> io::Result<SystemTime> {
     Ok(time(&target).max(time(&own)))
 }
 
+/// What a file takes of its disk.
+pub(crate) struct Extent {
+    pub(crate) bytes: u64,
+    /// Its file system.
+    pub(crate) device: u64,
+    /// Which file it is, if it has more names than one.
+    pub(crate) shared: Option<u64>,
+}
+
+pub(crate) fn extent(file: &fs::Metadata) -> Extent {
+    let shared = (!file.is_dir() && file.nlink() > 1).then(|| file.ino());
+    Extent { bytes: file.blocks() * 512, device: file.dev(), shared }
+}
+
 /// Whether only the owner may read or write it.
 ///
 /// # Errors
@@ -198,5 +212,16 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left");
         assert_eq!(remove(&old).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(replace(&new, &old).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_of_two_names_is_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let use_of = || crate::folder::disk_use(dir.path()).unwrap();
+        fs::write(dir.path().join("one"), vec![1; 300_000]).unwrap();
+        let one = use_of();
+        fs::hard_link(dir.path().join("one"), dir.path().join("two")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("one"), dir.path().join("three")).unwrap();
+        assert!(use_of() < one + 100_000, "{one} {}", use_of());
     }
 }

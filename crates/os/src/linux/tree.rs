@@ -13,11 +13,18 @@ mod leftover;
 mod limit;
 pub mod process;
 mod root;
+mod usage;
 
 pub use cgroup::{Cgroup, TreeWatch, WatchId};
 pub use fresh::Fresh;
 pub use limit::Limits;
-pub use root::{TreeDir, TreeError, TreeRoot, Usage, of_process};
+pub use root::{TreeDir, TreeError, TreeRoot};
+pub use usage::{Batch, of_process};
 
 /// The variable of the mark, in every process that keepwell starts.
 pub const MARK: &str = "KEEPWELL_RUN";
+
+fn page_size() -> u64 {
+    // SAFETY: no pointers.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}

@@ -199,6 +199,19 @@ pub(crate) fn number(file: &File) -> Option<(u64, [u8; 16])> {
     Some((info.dwVolumeSerialNumber.into(), index.to_le_bytes()))
 }
 
+/// What a file takes of its disk.
+pub(crate) struct Extent {
+    pub(crate) bytes: u64,
+    /// Its file system: links to others are not followed anyway.
+    pub(crate) device: u64,
+    /// Which file it is, if it has more names than one: not known without opening it.
+    pub(crate) shared: Option<u64>,
+}
+
+pub(crate) fn extent(file: &fs::Metadata) -> Extent {
+    Extent { bytes: file.len(), device: 0, shared: None }
+}
+
 /// Where the system's guardians have their state.
 #[must_use]
 pub fn system_state() -> PathBuf {

@@ -6,25 +6,16 @@
 #![expect(unsafe_code, reason = "jobs and processes have no safe form in the standard library")]
 
 pub(crate) mod job;
+mod usage;
 
 use std::io;
-use std::os::windows::io::AsRawHandle;
 use std::path::PathBuf;
-
-use windows_sys::Win32::Foundation::FILETIME;
-use windows_sys::Win32::System::Diagnostics::ToolHelp::{
-    CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
-};
-use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS_EX};
-use windows_sys::Win32::System::Threading::{
-    GetProcessHandleCount, GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
-};
 
 use self::job::{Holds, Job};
 use super::ipc::{BorrowedHandle, Handle};
-use super::sys::{check, owned};
-use crate::types::{Counts, Members, Rlimit, TreeLimits, main_first};
+use crate::types::{Rlimit, TreeLimits};
 
+pub use self::usage::{Batch, of_process};
 pub use crate::types::TreeLimits as Limits;
 
 /// The variable of the mark, in every process that keepwell starts.
@@ -67,17 +58,6 @@ impl TreeDir {
     pub fn limits(&self) -> &[String] {
         &self.held
     }
-}
-
-/// A tree's use of the host. `None`: not known here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Usage {
-    /// Bytes.
-    pub memory_bytes: Option<u64>,
-    /// Microseconds of processor time of what runs now.
-    pub cpu_usec: Option<u64>,
-    /// Processes.
-    pub processes: Option<u64>,
 }
 
 /// A limit that could not be held.
@@ -180,35 +160,6 @@ impl TreeRoot {
     /// The same for all.
     pub fn close(&self) {}
 
-    /// What a service instance uses, given what the anchor said of its tree: the memory that its processes have for
-    /// themselves, which is what the limit is on.
-    #[must_use]
-    pub fn usage(&self, _: &TreeDir, main: Option<u32>, members: Option<&Members>) -> Usage {
-        let pids = members.map_or_else(|| main.into_iter().collect(), |m| m.pids.clone());
-        let processes: Vec<Handle> = pids.iter().filter_map(|pid| open(*pid)).collect();
-        let memory = processes.iter().filter_map(memory).reduce(|a, b| a + b);
-        let running = || processes.iter().filter_map(cpu_usec).reduce(|a, b| a + b);
-        Usage {
-            memory_bytes: memory,
-            cpu_usec: members.and_then(|m| m.cpu_usec).or_else(running),
-            processes: members.map(|m| m.pids.len() as u64),
-        }
-    }
-
-    /// What its processes have open and run.
-    #[must_use]
-    pub fn counts(&self, _: &TreeDir, main: Option<u32>, members: Option<&Members>) -> Counts {
-        let pids = members.map_or_else(|| main.into_iter().collect(), |m| m.pids.clone());
-        let handles = pids.iter().filter_map(|pid| handles(&open(*pid)?));
-        Counts { descriptors: handles.reduce(|a, b| a + b), threads: threads(&pids) }
-    }
-
-    /// The processes of a tree, its main process first, given what the anchor said of it.
-    #[must_use]
-    pub fn members(&self, _: &TreeDir, main: u32, members: Option<&Members>) -> Vec<u32> {
-        main_first(main, members.map_or(&[], |m| &m.pids))
-    }
-
     /// Whether a process belongs to this instance's tree: the main process does. Nobody needs to know more here, since only
     /// words on a notify socket are judged by it.
     #[must_use]
@@ -229,84 +180,9 @@ impl TreeRoot {
     }
 }
 
-fn open(pid: u32) -> Option<Handle> {
-    // SAFETY: no pointers; a handle that is returned is new and ours.
-    unsafe { owned(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid)) }.ok()
-}
-
-/// What one process uses, without those that it has started.
-#[must_use]
-pub fn of_process(pid: u32) -> (Usage, Counts) {
-    let Some(process) = open(pid) else { return Default::default() };
-    let usage = Usage { memory_bytes: memory(&process), cpu_usec: cpu_usec(&process), processes: Some(1) };
-    (usage, Counts { descriptors: handles(&process), threads: threads(&[pid]) })
-}
-
-fn handles(process: &Handle) -> Option<u64> {
-    let mut count = 0;
-    // SAFETY: `count` is filled by the call.
-    check(unsafe { GetProcessHandleCount(process.as_raw_handle(), &raw mut count) }).ok()?;
-    Some(u64::from(count))
-}
-
-/// Of all these processes together, from the system's list of all.
-fn threads(pids: &[u32]) -> Option<u64> {
-    // SAFETY: no pointers; a handle that is returned is new and ours.
-    let list = unsafe { owned(CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0)) }.ok()?;
-    let mut entry =
-        PROCESSENTRY32W { dwSize: size_of::<PROCESSENTRY32W>() as u32, ..PROCESSENTRY32W::default() };
-    let mut sum = None;
-    // SAFETY: `entry` has the size that it says, and is filled by the call.
-    let mut more = unsafe { Process32FirstW(list.as_raw_handle(), &raw mut entry) } != 0;
-    while more {
-        if pids.contains(&entry.th32ProcessID) {
-            sum = Some(sum.unwrap_or(0) + u64::from(entry.cntThreads));
-        }
-        // SAFETY: likewise.
-        more = unsafe { Process32NextW(list.as_raw_handle(), &raw mut entry) } != 0;
-    }
-    sum
-}
-
-fn memory(process: &Handle) -> Option<u64> {
-    let mut counters = PROCESS_MEMORY_COUNTERS_EX::default();
-    let size = size_of_val(&counters) as u32;
-    // SAFETY: `counters` has the size that is said, which names its form, and is filled by the call.
-    check(unsafe { K32GetProcessMemoryInfo(process.as_raw_handle(), (&raw mut counters).cast(), size) })
-        .ok()?;
-    // Wine does not count what is private.
-    let private = Some(counters.PrivateUsage).filter(|bytes| *bytes > 0);
-    Some(private.unwrap_or(counters.WorkingSetSize) as u64)
-}
-
-fn cpu_usec(process: &Handle) -> Option<u64> {
-    let mut times = [FILETIME::default(); 4];
-    let [begun, ended, kernel, user] = &mut times;
-    // SAFETY: all four are filled by the call.
-    check(unsafe { GetProcessTimes(process.as_raw_handle(), begun, ended, kernel, user) }).ok()?;
-    let hundreds = |t: &FILETIME| u64::from(t.dwHighDateTime) << 32 | u64::from(t.dwLowDateTime);
-    Some((hundreds(kernel) + hundreds(user)) / 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tree_uses_what_its_processes_do() {
-        let root = TreeRoot::open("usage");
-        let (tree, me) = (TreeDir::default(), std::process::id());
-        let alone = root.usage(&tree, Some(me), None);
-        assert!(alone.memory_bytes.is_some_and(|m| m > 64 << 10) && alone.cpu_usec.is_some(), "{alone:?}");
-        let members = Members { pids: vec![me, me], cpu_usec: Some(7) };
-        let both = root.usage(&tree, Some(me), Some(&members));
-        assert_eq!((both.cpu_usec, both.processes), (Some(7), Some(2)));
-        assert!(both.memory_bytes > alone.memory_bytes, "{both:?}");
-        let counts = root.counts(&tree, Some(me), None);
-        assert!(counts.descriptors > Some(0) && counts.threads > Some(0), "{counts:?}");
-        let gone = root.usage(&tree, None, Some(&Members::default()));
-        assert_eq!(gone, Usage { processes: Some(0), ..Usage::default() });
-    }
 
     #[test]
     fn what_is_not_held_is_said_and_not_asked_for() {

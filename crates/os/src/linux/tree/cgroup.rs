@@ -119,10 +119,15 @@ pub(super) fn count_in(text: &[u8], name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// Reads the pids of a cgroup folder and of those below it. Numbers of 0 are processes of another pid namespace.
-pub(super) fn collect_pids(dir: &std::path::Path, pids: &mut Vec<u32>) {
+/// Reads the pids of a cgroup folder alone.
+pub(super) fn own_pids(dir: &std::path::Path, pids: &mut Vec<u32>) {
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     pids.extend(text.lines().filter_map(|l| l.parse::<u32>().ok()).filter(|p| *p != 0));
+}
+
+/// Reads the pids of a cgroup folder and of those below it. Numbers of 0 are processes of another pid namespace.
+pub(super) fn collect_pids(dir: &std::path::Path, pids: &mut Vec<u32>) {
+    own_pids(dir, pids);
     let below = fs::read_dir(dir).into_iter().flatten().flatten();
     for entry in below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
         collect_pids(&entry.path(), pids);

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 
 use super::super::ipc::{BorrowedHandle, Handle};
 use super::super::spawn::Faults;
-use super::cgroup::{Cgroup, collect_pids, count_in};
+use super::cgroup::Cgroup;
 use super::claim;
 use super::layout::Layout;
 use super::leftover;
 use super::limit::{Limit, Limits, wanted};
 use super::process;
-use crate::types::{Counts, Members, Rlimit, main_first};
+use crate::types::Rlimit;
 
 /// How one service instance's tree is held.
 #[derive(Debug, Default)]
@@ -32,6 +32,10 @@ pub struct TreeDir {
 }
 
 impl TreeDir {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The directory of its cgroup, for the anchor; `None`: it is held by descent and mark.
     #[must_use]
     pub fn handle(&self) -> Option<BorrowedHandle<'_>> {
@@ -61,17 +65,6 @@ impl TreeDir {
     pub fn limits(&self) -> &[String] {
         &self.limits
     }
-}
-
-/// A tree's use of the host. `None`: not known here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Usage {
-    /// Bytes.
-    pub memory_bytes: Option<u64>,
-    /// Microseconds of processor time, of all that ever ran in it (without a cgroup: of what runs now).
-    pub cpu_usec: Option<u64>,
-    /// Processes.
-    pub processes: Option<u64>,
 }
 
 /// A control group that could not be made or limited.
@@ -234,50 +227,6 @@ impl TreeRoot {
         false
     }
 
-    /// What a service instance uses. `main`: its main process, for trees without a group.
-    #[must_use]
-    pub fn usage(&self, tree: &TreeDir, main: Option<u32>, _: Option<&Members>) -> Usage {
-        let name = folder_name(&tree.name);
-        let read = |path: PathBuf| fs::read_to_string(path).ok();
-        let number = |path: PathBuf| read(path)?.trim().parse::<u64>().ok();
-        let unified = self.unified.as_ref().map(|root| root.join(&name));
-        let pids = self.pids(tree, main);
-        let memory_v1 = self.v1("memory").map(|root| root.join(&name).join("memory.usage_in_bytes"));
-        let memory = unified.as_ref().and_then(|dir| number(dir.join("memory.current")));
-        let memory = memory.or_else(|| memory_v1.and_then(number)).or_else(|| sum(&pids, resident_bytes));
-        let stat = unified.as_ref().and_then(|dir| fs::read(dir.join("cpu.stat")).ok());
-        let cpu = stat.and_then(|text| count_in(&text, "usage_usec"));
-        Usage {
-            memory_bytes: memory,
-            cpu_usec: cpu.or_else(|| sum(&pids, cpu_usec)),
-            processes: (unified.is_some() || main.is_some()).then_some(pids.len() as u64),
-        }
-    }
-
-    /// What its processes have open and run: a walk through some folders of the kernel for each.
-    #[must_use]
-    pub fn counts(&self, tree: &TreeDir, main: Option<u32>, _: Option<&Members>) -> Counts {
-        let pids = self.pids(tree, main);
-        Counts { descriptors: sum(&pids, descriptors), threads: sum(&pids, threads) }
-    }
-
-    /// The processes of a tree, its main process first.
-    #[must_use]
-    pub fn members(&self, tree: &TreeDir, main: u32, _: Option<&Members>) -> Vec<u32> {
-        main_first(main, &self.pids(tree, Some(main)))
-    }
-
-    fn pids(&self, tree: &TreeDir, main: Option<u32>) -> Vec<u32> {
-        match &self.unified {
-            Some(root) => {
-                let mut pids = Vec::new();
-                collect_pids(&root.join(folder_name(&tree.name)), &mut pids);
-                pids
-            }
-            None => main.map(|main| process::descendants(main).into_iter().collect()).unwrap_or_default(),
-        }
-    }
-
     /// Whether a process belongs to this instance's tree. `run` and `main`: its present run.
     #[must_use]
     pub fn contains(&self, tree: &TreeDir, run: u64, main: Option<u32>, pid: u32) -> bool {
@@ -317,11 +266,16 @@ impl TreeRoot {
         [memory, cpu, pids].into_iter().flatten().map(PathBuf::as_path).collect()
     }
 
+    /// This guardian's folder of version 2.
+    pub(super) fn unified(&self) -> Option<&Path> {
+        self.unified.as_deref()
+    }
+
     pub(super) fn guardian(&self) -> &str {
         &self.guardian
     }
 
-    fn v1(&self, controller: &str) -> Option<PathBuf> {
+    pub(super) fn v1(&self, controller: &str) -> Option<PathBuf> {
         let own = match controller {
             "memory" => &self.layout.memory,
             "cpu" => &self.layout.cpu,
@@ -433,7 +387,7 @@ impl TreeRoot {
 }
 
 /// A service may be named like a file of the kernel's; no file of the kernel's begins with `_`.
-fn folder_name(name: &str) -> String {
+pub(super) fn folder_name(name: &str) -> String {
     let safe = name.replace('/', "_");
     if safe.contains('.') || safe.starts_with('_') { format!("_{safe}") } else { safe }
 }
@@ -505,38 +459,4 @@ pub(super) fn remove_tree(path: &Path) {
 pub(super) fn kill_folder(path: &Path) -> io::Result<()> {
     let dir = fs::File::open(path)?;
     Cgroup::new(dir.as_fd(), Faults::default()).kill()
-}
-
-fn sum(pids: &[u32], of: fn(u32) -> Option<u64>) -> Option<u64> {
-    let known: Vec<u64> = pids.iter().filter_map(|pid| of(*pid)).collect();
-    (!known.is_empty()).then(|| known.iter().sum())
-}
-
-/// What one process uses, without those that it has started.
-#[must_use]
-pub fn of_process(pid: u32) -> (Usage, Counts) {
-    let usage = Usage { memory_bytes: resident_bytes(pid), cpu_usec: cpu_usec(pid), processes: Some(1) };
-    (usage, Counts { descriptors: descriptors(pid), threads: threads(pid) })
-}
-
-/// `None`: it is gone, or another user's that we may not look into.
-fn descriptors(pid: u32) -> Option<u64> {
-    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
-}
-
-fn threads(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|l| l.strip_prefix("Threads:"))?.trim().parse().ok()
-}
-
-fn resident_bytes(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
-/// `schedstat`'s first number is the time on a processor in nanoseconds (of the main thread; enough for an estimate).
-fn cpu_usec(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
-    text.split(' ').next()?.parse::<u64>().ok().map(|nanos| nanos / 1000)
 }
