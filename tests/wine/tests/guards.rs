@@ -11,7 +11,8 @@ fn a_program_that_leaks_is_told_of_looked_into_and_restarted() {
          [services.looked]\ncommand = 'CHILD leak 200000000'\nstop = []\n\
          guards = [{ when = 'memory > 100MB', exec = ['CHILD', 'touch', 'looked'] }]\n\
          [services.open]\ncommand = 'CHILD hang'\nstop = []\n\
-         guards = [{ when = 'memory > 1MB' }, { when = 'handles > 16000' }, { when = 'threads > 500' }, { when = 'processes > 20' }, { when = 'cpu > 5000%' }]\n",
+         guards = [{ when = 'memory > 1MB' }, { when = 'handles > 16000' }, { when = 'threads > 500' }, { when = 'processes > 20' }, { when = 'cpu > 5000%' },\n\
+         { when = 'io > 500MB/s' }, { when = 'disk > 1KB', folder = '.' }]\n",
     );
     g.start(&[]);
     g.wait_answering();
@@ -29,6 +30,11 @@ fn a_program_that_leaks_is_told_of_looked_into_and_restarted() {
         "threads > 500 is told: now ",
         "processes > 20 is told: now ",
         "cpu > 5000 % is told: now ",
+        "io > 500 MB/s is told: now ",
+        "disk of . > 1 KB is told: now ",
+        // Of every service that is measured.
+        "gdi_objects > 8000 is told: now 0",
+        "user_objects > 8000 is told: now 0",
     ] {
         g.wait_for(text, |_| g.cli(&["explain", "open"]).all().contains(text));
     }
