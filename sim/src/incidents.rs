@@ -1,8 +1,9 @@
 //! The second book of incidents: what was told of them, held against what the core says is open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keepwell_core::event::{EventKind, State};
+use keepwell_core::supervisor::ServiceStatus;
 use keepwell_core::{Event, Now, ServiceId, Supervisor};
 
 /// See the module.
@@ -55,6 +56,48 @@ impl Incidents {
         }
         Ok(())
     }
+}
+
+/// When nothing more happens, a standby runs for what is down and has failed, and for nothing else.
+///
+/// # Errors
+/// The standby that runs in vain, or does not run.
+pub fn check_standby(sup: &Supervisor, now: Now) -> Result<(), String> {
+    let all = sup.status(now);
+    let failing: BTreeSet<ServiceId> = sup.incidents(now).into_iter().map(|o| o.service).collect();
+    for (name, spec) in sup.specs().services.iter().filter(|(_, spec)| spec.fallback.is_some()) {
+        let fallback = spec.fallback.as_deref().unwrap_or_default();
+        // Whom an operator had a hand on is his.
+        let own = |s: &&ServiceStatus| *s.id.name == *fallback && !s.enabled && s.last_command.is_none();
+        let standing = all.iter().filter(own).any(|s| s.desired_up);
+        let of_it = |s: &ServiceStatus| {
+            let spec = sup.specs().services.get(&s.id.name);
+            spec.is_some_and(|spec| spec.fallback.as_deref() == Some(fallback)) && failing.contains(&s.id)
+        };
+        let down = |s: &ServiceStatus| {
+            matches!(
+                s.state,
+                State::BackingOff
+                    | State::CrashLooping
+                    | State::GaveUp
+                    | State::Starting
+                    | State::Waiting
+                    | State::Stopping
+            )
+        };
+        if standing && !all.iter().any(|s| of_it(s) && down(s)) {
+            return Err(format!("{fallback} stands in for nobody, not even {name}"));
+        }
+        let waits = |s: &ServiceStatus| {
+            matches!(s.state, State::CrashLooping | State::GaveUp) && s.desired_up && s.hold.is_none()
+        };
+        let needed = all.iter().any(|s| s.id.name == *name && of_it(s) && waits(s));
+        let there = all.iter().any(|s| own(&s));
+        if needed && spec.escalation.is_empty() && there && !standing {
+            return Err(format!("{name} is down, and {fallback} does not stand in"));
+        }
+    }
+    Ok(())
 }
 
 /// When nothing more happens, what is well has no incident, or one that is about to end.

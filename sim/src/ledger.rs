@@ -381,6 +381,13 @@ impl Ledger {
         if !matches!(role, Role::Main | Role::PreStart) {
             return Ok(());
         }
+        // What it stands in for came up in the same turn: it is ended as soon as its start is confirmed.
+        let stands_down = |e: &Event| {
+            e.service.as_ref() == Some(service) && matches!(e.kind, EventKind::StandbyStopped { .. })
+        };
+        if seen.events.iter().any(stands_down) {
+            return Ok(());
+        }
         if self.stopped.contains(service) || !status.desired_up {
             return Err(format!("{service} is started, and an operator stopped it"));
         }

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keepwell_core::escalation::{Rung, Then};
 use keepwell_core::event::{ExitStatus, SpawnErrorKind, State};
 use keepwell_core::spec::{
     Asking, Condition, Dependency, Hook, Hooks, Kind, Limit, OnCrashLoop, Policy, Probe, Purpose, Readiness,
@@ -29,6 +30,9 @@ const CALM: Duration = Duration::from_secs(3000);
 const DOWN: Duration = Duration::from_secs(1200);
 
 const NAMES: [&str; 7] = ["db", "api", "cache", "worker", "mail", "migrate", "proxy"];
+
+/// Runs while another is down, and nobody depends on it.
+const STANDBY: &str = "standby";
 
 /// How a case went.
 #[derive(Debug)]
@@ -156,6 +160,10 @@ fn check_liveness(world: &mut World<Chance>) {
     }
     let incidents = world.sup.as_ref().map(|sup| crate::incidents::check_rest(sup, world.now));
     if let Some(Err(broken)) = incidents {
+        world.fail(broken);
+    }
+    let standby = world.sup.as_ref().map(|sup| crate::incidents::check_standby(sup, world.now));
+    if let Some(Err(broken)) = standby {
         world.fail(broken);
     }
 }
@@ -309,6 +317,9 @@ fn specs(d: &mut Prng) -> Specs {
         let spec = spec(d, name, at);
         specs.services.insert(Arc::from(*name), spec);
     }
+    if d.percent(40) {
+        stand_by(d, &mut specs);
+    }
     if d.percent(25) {
         specs.max_parallel_starts = Some(u32::try_from(d.range(1, 4)).unwrap_or(1));
     }
@@ -316,6 +327,30 @@ fn specs(d: &mut Prng) -> Specs {
     specs.healing.limit =
         Some(Limit { max: u32::try_from(d.range(1, 5)).unwrap_or(1), window: millis(d, 5_000, 60_000) });
     specs
+}
+
+/// Ladders, and a standby for some.
+fn stand_by(d: &mut Prng, specs: &mut Specs) {
+    for spec in specs.services.values_mut().filter(|s| s.kind == Kind::Service) {
+        if d.percent(50) {
+            spec.fallback = Some(Arc::from(STANDBY));
+        }
+        for _ in 0..d.range(0, 5) {
+            let then = match d.range(0, 6) {
+                0 => Then::RestartDependents,
+                1 => Then::Run { timeout: millis(d, 100, 5_000) },
+                2 if spec.fallback.is_some() => Then::FailOver,
+                3 => Then::Stop,
+                _ => Then::Restart,
+            };
+            spec.escalation.push(Rung { then, times: u32::try_from(d.range(1, 4)).unwrap_or(1) });
+            if then == Then::Stop {
+                break;
+            }
+        }
+    }
+    let standby = ServiceSpec { enabled: false, ..ServiceSpec::default() };
+    specs.services.insert(Arc::from(STANDBY), standby);
 }
 
 fn spec(d: &mut Prng, name: &str, at: usize) -> ServiceSpec {

@@ -170,6 +170,7 @@ impl Director for Cast {
             Role::OnPowerChange => "/on_power_change",
             Role::OnSession => "/on_session",
             Role::Guard(_) => "/guard",
+            Role::Escalation(_) => "/escalation",
         };
         let exact = format!("{service}{hook}");
         let general = format!("{}{hook}", service.name);

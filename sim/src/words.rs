@@ -61,6 +61,10 @@ pub fn event(kind: &EventKind) -> String {
         EventKind::IncidentOpened { id, cause } => format!("incident {id} opened: {cause}"),
         EventKind::EvidenceTaken { outcome: Ok(name) } => format!("evidence taken: {name}"),
         EventKind::EvidenceTaken { outcome: Err(why) } => format!("no evidence: {why}"),
+        EventKind::Escalated { step, of, then } => format!("escalated to step {step} of {of}: {then}"),
+        EventKind::Paged { reason } => format!("paged: {reason}"),
+        EventKind::StandbyStarted { main } => format!("stands in for {main}"),
+        EventKind::StandbyStopped { main } => format!("no longer stands in for {main}"),
         EventKind::IncidentClosed(closed) => {
             let Incident { id, failures, restarts, .. } = &closed.incident;
             let (end, lasted) = (closed.end, Human(closed.lasted));

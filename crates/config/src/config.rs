@@ -270,6 +270,8 @@ pub struct ServiceConfig {
     pub guards: Box<[Option<Command>]>,
     /// The folders that its guards look at, as they are written.
     pub folders: Box<[Arc<str>]>,
+    /// The commands of its escalation ladder, in the order of the spec's steps.
+    pub escalation: Box<[Option<Command>]>,
     /// Where its output goes.
     pub log: LogConfig,
     /// For findings that only the host can make.
@@ -284,7 +286,7 @@ pub(crate) struct Places {
     pub(crate) env_file: At,
     /// `user`, else `group`.
     pub(crate) account: At,
-    /// `hooks`, else `guards`.
+    /// `hooks`, else `guards`, else `escalation`.
     pub(crate) hooks: At,
     pub(crate) ready: At,
     pub(crate) stop: At,

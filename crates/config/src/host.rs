@@ -148,11 +148,17 @@ fn programs<'a>(
         .iter()
         .flatten()
         .map(move |argv| ("a guard's command", argv.as_slice(), places.hooks));
+    let rungs = resolved
+        .escalation
+        .iter()
+        .flatten()
+        .map(move |argv| ("an escalation's command", argv.as_slice(), places.hooks));
     all.into_iter()
         .filter_map(|(whose, argv, at)| Some((whose, argv?.as_slice(), at)))
         .chain(commands)
         .chain(probes)
         .chain(guards)
+        .chain(rungs)
 }
 
 fn program(

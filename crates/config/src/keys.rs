@@ -8,6 +8,7 @@ mod guards;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 
+use keepwell_core::escalation::{self, Rung};
 use keepwell_core::spec::{
     Condition, Hook, Kind, OnCrashLoop, Policy, Probe, Purpose, Readiness, ServiceSpec, StopAction, StopStep,
     To,
@@ -263,6 +264,13 @@ fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<
         );
     }
     t.live("foresee", &spec.foresee);
+    if !spec.escalation.is_empty() {
+        let rungs = spec.escalation.iter().zip(&config.escalation);
+        t.live("escalation", &List(rungs.map(|(rung, command)| RungText(rung, command.as_ref()))));
+    }
+    if let Some(fallback) = &spec.fallback {
+        t.live("fallback", fallback);
+    }
     process(&mut t, config);
     t.table("depends_on");
     for d in &spec.depends_on {
@@ -654,6 +662,25 @@ pub(crate) fn number(how: &StopHow) -> u64 {
         hash.text(&request.secrets());
     }
     hash.0
+}
+
+struct RungText<'a>(&'a Rung, Option<&'a Command>);
+
+impl Display for RungText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RungText(rung, command) = self;
+        let word = match (rung.then, command) {
+            (escalation::Then::Run { timeout }, Some(command)) => {
+                write!(f, "{{ exec = {command}, timeout = \"{}\"", Written(timeout))?;
+                return write!(f, ", times = {} }}", rung.times);
+            }
+            (escalation::Then::Restart | escalation::Then::Run { .. }, _) => "restart",
+            (escalation::Then::RestartDependents, _) => "restart_dependents",
+            (escalation::Then::FailOver, _) => "fail_over",
+            (escalation::Then::Stop, _) => "stop",
+        };
+        write!(f, "{{ then = \"{word}\", times = {} }}", rung.times)
+    }
 }
 
 struct Dependency<'a>(&'a keepwell_core::spec::Dependency);

@@ -201,6 +201,7 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
     let built: BTreeMap<Arc<str>, Arc<ServiceConfig>> = configs.into_iter().collect();
     check::cycles(r, &specs, &places);
     check::disabled(r, &specs, &places);
+    check::fallbacks(r, &specs, &places);
     check::log_files(r, &specs, &built, &places, cx);
     Config { specs, services: built, guardian, evidence, warnings: vec![] }
 }

@@ -62,6 +62,8 @@ pub struct ResolvedService {
     pub guards: Vec<Option<Vec<String>>>,
     /// The folders that its guards look at: as they are written, and where they are.
     pub folders: Vec<(Arc<str>, PathBuf)>,
+    /// The commands of its escalation ladder, in the order of its steps.
+    pub escalation: Vec<Option<Vec<String>>>,
     /// Where its output goes.
     pub log: ResolvedLog,
 }
@@ -381,6 +383,7 @@ impl ServiceConfig {
                 .iter()
                 .map(|folder| Ok((Arc::clone(folder), path(folder)?)))
                 .collect::<Result<_, _>>()?,
+            escalation: self.escalation.iter().map(hook).collect::<Result<_, _>>()?,
             stop: self.stops(&filler)?,
             log: self.log_paths(&filler).map_err(trouble)?,
         })

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::element::depends::RawDependency;
+use crate::element::escalation::RungTable;
 use crate::element::evidence::EvidenceTable;
 use crate::element::guard::RawGuard;
 use crate::element::guardian::RawGuardian;
@@ -81,6 +82,7 @@ pub fn reference() -> String {
     section::<RawExitCodes>(&mut out, "`restart.exit_codes`", "restart.exit_codes.");
     section::<RawStep>(&mut out, "`stop`: each step", "");
     section::<RawGuard>(&mut out, "`guards`: each guard", "");
+    section::<RungTable>(&mut out, "`escalation`: each step", "");
     section::<RawDependency>(&mut out, "`depends_on`: each service", "");
     section::<RawHooks>(&mut out, "`hooks`", "hooks.");
     section::<RawHook>(&mut out, "`hooks`: each hook", "");

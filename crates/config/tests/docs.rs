@@ -105,6 +105,7 @@ fn pages_for_operators_have_an_example() {
         "configuration",
         "containment",
         "dependencies",
+        "escalation",
         "getting-started",
         "incidents",
         "logs",

@@ -178,6 +178,8 @@ fn every_key_arrives() {
             guards: vec![],
             ceilings: vec![(Figure::Memory, 256_000_000), (Figure::DescriptorsOfOne, 4096)],
             foresee: true,
+            escalation: vec![],
+            fallback: None,
             fingerprint: 0,
         }
     );

@@ -140,6 +140,8 @@ pub enum Role {
     OnSession,
     /// Because the guard of this number, from 0, tripped.
     Guard(u8),
+    /// The command of this step of the escalation ladder, from 0.
+    Escalation(u8),
 }
 
 /// What must outlive the daemon, the anchor and the host.

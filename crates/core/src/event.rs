@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::command::By;
 use crate::effect::Role;
+use crate::escalation;
 use crate::guard::Then;
 use crate::id::{RunId, ServiceId};
 use crate::incident::ClosedIncident;
@@ -281,6 +282,30 @@ pub enum EventKind {
     EvidenceTaken {
         /// The name of the evidence, or why there is none, in plain words.
         outcome: Result<String, String>,
+    },
+    /// A service goes on failing, so the next step of its ladder is taken.
+    Escalated {
+        /// From 1.
+        step: usize,
+        /// Of so many.
+        of: usize,
+        /// What is done.
+        then: escalation::Then,
+    },
+    /// The ladder has come to its end: somebody is to be woken.
+    Paged {
+        /// In plain words.
+        reason: String,
+    },
+    /// A standby is started, since the service that it stands in for is down.
+    StandbyStarted {
+        /// Which.
+        main: String,
+    },
+    /// The service that it stands in for is up again, or no longer wanted.
+    StandbyStopped {
+        /// Which.
+        main: String,
     },
     /// An incident is over.
     IncidentClosed(Box<ClosedIncident>),

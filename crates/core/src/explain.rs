@@ -39,6 +39,7 @@ impl Supervisor {
         let mut lines = Lines { facts: Vec::new(), try_next: Vec::new() };
         self.explain_causes(i, now, &mut lines);
         self.explain_incident(i, now, &mut lines);
+        self.explain_escalation(i, &mut lines);
         self.explain_next(i, now, &mut lines);
         self.explain_limit(i, now, &mut lines);
         self.explain_exits(i, now, &mut lines);
@@ -195,6 +196,7 @@ impl Supervisor {
             Stage::Killed { .. } => "its whole tree was killed and is not empty yet".into(),
             Stage::Hooks => "its hooks are being ended".into(),
             Stage::PostStop => "its post_stop hook runs".into(),
+            Stage::Escalating => "the command of its escalation ladder runs".into(),
         };
         lines.fact("now", text);
     }
@@ -305,6 +307,12 @@ impl Supervisor {
         lines
             .fact("incident", format!("{id}, since {since}, {failures}, {restarts}; it began with: {cause}"));
         lines.offer("its whole story", format!("keepwell incidents {id}"));
+    }
+
+    fn explain_escalation(&self, i: usize, lines: &mut Lines) {
+        for (label, text) in self.escalation_lines(i) {
+            lines.fact(label, text);
+        }
     }
 
     fn explain_limit(&self, i: usize, now: Now, lines: &mut Lines) {

@@ -30,6 +30,10 @@ pub struct Incident {
     pub(crate) calm_since: Mono,
     /// The run that failed last: more trouble with it is the same failure.
     pub(crate) last_run: Option<RunId>,
+    /// The step of the escalation ladder, from 0, and how often it was taken.
+    pub(crate) rung: (usize, u32),
+    /// The ladder failed over to the standby.
+    pub(crate) failed_over: bool,
     /// Runs that failed, and starts that did.
     pub failures: u32,
     /// Restarts that the policy made.
@@ -88,7 +92,10 @@ impl Incident {
         let (failures, restarts, healed) = (0, 0, 0);
         let (last_run, actions, evidence) = (None, Vec::new(), Vec::new());
         let calm_since = began;
+        let (rung, failed_over) = ((0, 0), false);
         Box::new(Self {
+            rung,
+            failed_over,
             id,
             cause,
             opened,

@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod command;
 pub mod effect;
+pub mod escalation;
 pub mod event;
 mod explain;
 pub mod foresee;

@@ -397,6 +397,22 @@ impl Supervisor {
 
     /// Ends a turn: lets everything react to everything, then brings the derived up to date.
     pub(crate) fn settle(&mut self, now: Now) {
+        loop {
+            self.react(now);
+            let touched = core::mem::take(&mut self.touched);
+            if touched.is_empty() {
+                return;
+            }
+            for i in &touched {
+                self.conclude(*i, now);
+            }
+            for i in touched {
+                self.stand_in(i, now);
+            }
+        }
+    }
+
+    fn react(&mut self, now: Now) {
         // While old runs are being told of, nobody knows yet what is up: nothing starts, stops or degrades.
         while self.adoption.is_none() && self.starts < STARTS_A_TURN {
             if let Some(i) = self.queue.pop_front() {
@@ -412,9 +428,6 @@ impl Supervisor {
             } else {
                 break;
             }
-        }
-        for i in core::mem::take(&mut self.touched) {
-            self.conclude(i, now);
         }
     }
 

@@ -165,6 +165,8 @@ impl Supervisor {
         let s = &mut self.services[i].s;
         s.desired = true;
         s.stopped_by = None;
+        s.stands_in = None;
+        s.begin_ladder_anew();
         s.tracker.reset();
         s.restarts = 0;
         s.ignore_dependencies = named && ignore;
@@ -233,6 +235,7 @@ impl Supervisor {
             let s = &mut self.services[i].s;
             s.desired = false;
             s.stopped_by = stops.remove(&i);
+            s.stands_in = None;
             s.hold = None;
             s.hold_until = None;
             s.ignore_dependencies = false;
@@ -303,6 +306,8 @@ impl Supervisor {
             let s = &mut self.services[i].s;
             s.desired = true;
             s.stopped_by = None;
+            s.stands_in = None;
+            s.begin_ladder_anew();
             s.tracker.reset();
             s.restarts = 0;
             s.origin = Origin::Operator(format!("restarted by {by}"));

@@ -51,7 +51,8 @@ impl Supervisor {
                 | Stage::AfterDependents
                 | Stage::PreStop
                 | Stage::Hooks
-                | Stage::PostStop => None,
+                | Stage::PostStop
+                | Stage::Escalating => None,
             },
             Phase::Stopped
             | Phase::Completed

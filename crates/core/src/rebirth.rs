@@ -227,7 +227,8 @@ impl Supervisor {
                         | Role::PostStart
                         | Role::PreStop
                         | Role::PostStop
-                        | Role::Guard(_) => self.start_hook(i, role, now),
+                        | Role::Guard(_)
+                        | Role::Escalation(_) => self.start_hook(i, role, now),
                     }
                 }
             } else {

@@ -12,6 +12,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::escalation::Rung;
 use crate::guard::{Figure, Guard, SAMPLED_EVERY};
 
 /// The whole validated configuration, as far as decisions go.
@@ -95,6 +96,10 @@ pub struct ServiceSpec {
     pub ceilings: Vec<(Figure, u64)>,
     /// Likewise of what its guards look at.
     pub foresee: bool,
+    /// What is tried while it goes on failing; empty: its restart policy alone.
+    pub escalation: Vec<Rung>,
+    /// The service that runs while this one is down; where the ladder fails over, from that step on.
+    pub fallback: Option<Arc<str>>,
     /// Differs when anything that only a restart can apply has changed (command, environment, user, limits …).
     pub fingerprint: u64,
 }
@@ -421,6 +426,8 @@ impl Default for ServiceSpec {
             guards: vec![],
             ceilings: vec![],
             foresee: true,
+            escalation: vec![],
+            fallback: None,
             fingerprint: 0,
         }
     }

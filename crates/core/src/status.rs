@@ -176,6 +176,7 @@ impl Supervisor {
             GaveUp::Fatal => format!("{last}, which its exit_codes call fatal"),
             GaveUp::ConfigError => format!("{last}, a configuration error"),
             GaveUp::CrashLoop => format!("{last}; over its limit of restarts"),
+            GaveUp::Escalated => format!("{last}; nothing on its escalation ladder has helped"),
         }
     }
 
@@ -200,6 +201,7 @@ impl Supervisor {
             Origin::Policy => format!("restarted ({})", self.last_exit(i)),
             Origin::Back(dep) => format!("{dep} is back"),
             Origin::Bound(dep) => format!("started again with {dep}, to which it is bound"),
+            Origin::StandsIn(main) => format!("stands in for {main}"),
             Origin::Reload => "new configuration".into(),
             Origin::Program => "its program changed".into(),
             Origin::Resumed => "resumed".into(),
@@ -221,12 +223,14 @@ impl Supervisor {
             },
             Cause::Reload => "new configuration".into(),
             Cause::Bound(dep) => format!("{dep} went down, to which it is bound"),
+            Cause::MainBack(main) => format!("{main} needs no standby any more"),
             Cause::Shutdown => "keepwell is going down".into(),
             Cause::Removed => "removed".into(),
         };
         match e.stage {
             Stage::AfterDependents if e.main.is_some() => format!("{why}; its dependents stop first"),
             Stage::PostStop => format!("{why}; its post_stop hook runs"),
+            Stage::Escalating => format!("{why}; the command of its escalation ladder runs"),
             Stage::Killed { .. } if e.main.is_some_and(|m| m.exited) => {
                 format!("{why}; what is left of its tree is being killed")
             }

@@ -80,6 +80,7 @@ pub fn role(role: Role) -> &'static str {
         Role::OnPowerChange => "on_power_change",
         Role::OnSession => "on_session",
         Role::Guard(_) => "guard",
+        Role::Escalation(_) => "escalation",
     }
 }
 

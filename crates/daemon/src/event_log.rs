@@ -62,6 +62,10 @@ kinds! {
     LEFT_ILL = 122 Error "a service whose check fails is left as it is, since a budget of restarts is spent",
     INCIDENT_OPENED = 130 Warning "a service began to fail: an incident was opened",
     INCIDENT_CLOSED = 131 Information "an incident of a service is over",
+    ESCALATED = 133 Warning "a service goes on failing: the next step of its escalation is taken",
+    PAGED = 134 Error "the escalation of a service has come to its end: somebody is needed",
+    STANDBY_STARTED = 135 Warning "a standby runs, since the service that it stands in for is down",
+    STANDBY_STOPPED = 136 Information "a standby is no longer needed",
 }
 
 /// What an event is in the event log; `None`: nothing that belongs there.
@@ -112,6 +116,10 @@ pub fn kind(event: &EventKind) -> Option<Kind> {
         EventKind::GaveUp { .. } => GAVE_UP,
         EventKind::IncidentOpened { .. } => INCIDENT_OPENED,
         EventKind::IncidentClosed(_) => INCIDENT_CLOSED,
+        EventKind::Escalated { .. } => ESCALATED,
+        EventKind::Paged { .. } => PAGED,
+        EventKind::StandbyStarted { .. } => STANDBY_STARTED,
+        EventKind::StandbyStopped { .. } => STANDBY_STOPPED,
         // What hooks do is told when they fail; the rest is for `keepwell events`.
         EventKind::Started { .. }
         | EventKind::Exited { .. }

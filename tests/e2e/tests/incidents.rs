@@ -1,7 +1,7 @@
 //! The story of an incident, from the first failure to stable health.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
-use keepwell_e2e::{Guardian, sys, wait_some, wait_until};
+use keepwell_e2e::{DEADLINE, Guardian, sys, wait_some, wait_until};
 use keepwell_sdk::wire::{Incident, Incidents};
 
 fn incidents(g: &Guardian, args: &[&str]) -> Incidents {
@@ -83,6 +83,7 @@ fn incidents_outlive_keepwell_and_keep_their_numbers() {
     // Whatever was open when all of keepwell died was not seen to end.
     sys::kill(g.anchor(), sys::SIGKILL);
     g.wait_exit();
+    g.assert_nothing_left(DEADLINE);
     g.start(&[]);
     g.wait_answering();
     let three = wait_some("a third one", || {

@@ -1,6 +1,7 @@
 //! A service's tables, with `[defaults]` under them, to its spec and its configuration. Checks what must fit together
 //! within one service; what must fit together across services is in `check`.
 
+mod escalation;
 mod evidence;
 mod guards;
 mod http;
@@ -92,6 +93,9 @@ impl Building<'_, '_> {
         let (stop, asks) = self.stop(raw.stop.as_ref().map(|s| &s.value), shell);
         let (rules, commands) = self.guards(&raw);
         let foresee = raw.foresee.as_ref().is_none_or(|f| f.value);
+        let fallback = raw.fallback.as_ref().map(|f| Arc::<str>::from(&*f.value.0));
+        let ladder = raw.escalation.as_ref().map(|e| (&e.value, e.at));
+        let escalation = self.escalation(ladder, fallback.is_some());
         let readiness = self.ready(&raw, kind);
         let probes = self.probes(&raw, kind);
         let heartbeat = self.live(raw.live.as_ref().and_then(|l| l.value.1.as_ref()));
@@ -113,6 +117,8 @@ impl Building<'_, '_> {
             guards: rules,
             ceilings: if foresee { guards::ceilings(&raw) } else { vec![] },
             foresee,
+            escalation: escalation.0,
+            fallback,
             fingerprint: 0,
         };
         let mut config = self.process(&raw, command, env);
@@ -123,6 +129,7 @@ impl Building<'_, '_> {
         config.stop = asks;
         config.guards = commands;
         config.folders = spec.guards.iter().filter_map(|guard| guard.folder.clone()).collect();
+        config.escalation = escalation.1;
         config.log = self.log(raw.log.as_ref().map(|l| &l.value), instances);
         config.description = raw.description.as_ref().map(|d| d.value.0.clone());
         config.tags = raw.tags.as_ref().map(|t| t.value.0.clone()).unwrap_or_default();

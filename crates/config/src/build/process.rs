@@ -111,6 +111,7 @@ impl Building<'_, '_> {
             stop: Box::default(),
             guards: Box::default(),
             folders: Box::default(),
+            escalation: Box::default(),
             log: LogConfig { file: None, stderr_file: None, rotate: Rotate::default() },
             places: self.places(raw),
         }
@@ -126,7 +127,9 @@ impl Building<'_, '_> {
             cwd: or_name(at(raw.cwd.as_ref())),
             env_file: or_name(at(raw.env_file.as_ref())),
             account: or_name(at(raw.user.as_ref()).or(at(raw.group.as_ref()))),
-            hooks: or_name(at(raw.hooks.as_ref()).or(at(raw.guards.as_ref()))),
+            hooks: or_name(
+                at(raw.hooks.as_ref()).or(at(raw.guards.as_ref())).or(at(raw.escalation.as_ref())),
+            ),
             ready: or_name(at(raw.ready.as_ref())),
             stop: or_name(at(raw.stop.as_ref())),
             probes: or_name(at(raw.live.as_ref()).or(at(raw.startup.as_ref()))),

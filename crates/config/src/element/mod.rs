@@ -12,6 +12,7 @@ pub(crate) mod cpu;
 pub(crate) mod depends;
 pub(crate) mod duration;
 pub(crate) mod env;
+pub(crate) mod escalation;
 pub(crate) mod evidence;
 pub(crate) mod guard;
 pub(crate) mod guardian;

@@ -11,6 +11,7 @@ use super::command::CommandText;
 use super::depends::RawDepends;
 use super::duration::Span;
 use super::env::RawEnv;
+use super::escalation::RawEscalation;
 use super::guard::RawGuards;
 use super::hooks::RawHooks;
 use super::identity::{Account, Umask};
@@ -68,6 +69,10 @@ table! {
         guards: RawGuards = "none", live;
         /// Whether it is told ahead when what its guards look at will reach their bounds, and when its memory or descriptors will reach their `limits`.
         foresee: bool = "true", live;
+        /// What is tried, one after the other, while it goes on failing in one incident.
+        escalation: RawEscalation = "none: its restart policy alone", live;
+        /// A service that is not enabled: it runs while this one is down, or from the step `"fail_over"` on, until this one is up again.
+        fallback: Text = "none", live;
         /// Programs around its life.
         hooks: RawHooks = "none", table;
         /// Where its output goes.

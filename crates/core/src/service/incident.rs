@@ -202,6 +202,10 @@ fn failure(kind: &EventKind) -> Option<String> {
         | EventKind::UsageStepped { .. }
         | EventKind::IncidentOpened { .. }
         | EventKind::EvidenceTaken { .. }
+        | EventKind::Escalated { .. }
+        | EventKind::Paged { .. }
+        | EventKind::StandbyStarted { .. }
+        | EventKind::StandbyStopped { .. }
         | EventKind::IncidentClosed(_)
         | EventKind::Told { .. } => return None,
     })

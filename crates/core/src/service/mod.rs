@@ -1,6 +1,7 @@
 //! One instance: what is known of it, and the parts of its life. The types here hold; `start`, `health`, `stop` and
 //! `restart` beside them decide.
 
+mod escalate;
 mod evidence;
 mod guards;
 pub(crate) mod heal;
@@ -82,6 +83,8 @@ pub struct ServiceSnapshot {
     /// Why keepwell itself ended the last run, where it failed.
     pub(crate) failure: Option<Box<str>>,
     pub(crate) last_command: Option<(By, String, Wall)>,
+    /// It runs because this service is down.
+    pub(crate) stands_in: Option<Arc<str>>,
     /// Open since its first failure.
     pub(crate) incident: Option<Box<Incident>>,
     /// The last state that was told.
@@ -135,6 +138,8 @@ pub(crate) enum GaveUp {
     ConfigError,
     /// Over its limit, and the policy says to give up then.
     CrashLoop,
+    /// Its escalation ladder ends so.
+    Escalated,
 }
 
 /// A living main process.
@@ -251,6 +256,8 @@ pub(crate) enum Cause {
     Reload,
     /// What it is bound to went down.
     Bound(Arc<str>),
+    /// What it stands in for is up again.
+    MainBack(Arc<str>),
     /// The guardian goes down.
     Shutdown,
     /// The instance is no longer in the configuration.
@@ -276,6 +283,8 @@ pub(crate) enum Stage {
     Hooks,
     /// `post_stop` runs, or has run.
     PostStop,
+    /// The command of its escalation ladder runs, or its step was taken.
+    Escalating,
 }
 
 /// How far the request or the command of a step is.
@@ -326,6 +335,8 @@ pub(crate) enum Origin {
     Back(Arc<str>),
     /// It is bound to this.
     Bound(Arc<str>),
+    /// It stands in for this.
+    StandsIn(Arc<str>),
     /// A new configuration.
     Reload,
     /// The program file changed.
@@ -360,6 +371,7 @@ impl Default for ServiceSnapshot {
             last_stop: None,
             failure: None,
             last_command: None,
+            stands_in: None,
             incident: None,
             shown: State::Stopped,
             since: Wall::default(),
@@ -497,7 +509,11 @@ impl ServiceSnapshot {
                 Stage::Evidence { until } => add(Some(until), DeadlineReason::StopStep),
                 Stage::PreStop => add(e.kill_at, DeadlineReason::StopStep),
                 Stage::Killed { again, .. } => add(Some(again), DeadlineReason::KillAgain),
-                Stage::AwaitSpawn | Stage::AfterDependents | Stage::Hooks | Stage::PostStop => {}
+                Stage::AwaitSpawn
+                | Stage::AfterDependents
+                | Stage::Hooks
+                | Stage::PostStop
+                | Stage::Escalating => {}
             },
             Phase::Stopped
             | Phase::Completed

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::effect::{Effect, Role};
+use crate::escalation;
 use crate::event::{EventKind, ExitClass, ExitStatus, SpawnError, SpawnErrorKind};
 use crate::guard::Then;
 use crate::id::RunId;
@@ -88,6 +89,13 @@ impl Supervisor {
             Role::OnResume => spec.hooks.on_resume.clone(),
             Role::OnPowerChange => spec.hooks.on_power_change.clone(),
             Role::OnSession => spec.hooks.on_session.clone(),
+            Role::Escalation(rung) => match spec.escalation.get(usize::from(rung))?.then {
+                escalation::Then::Run { timeout } => Some(Hook { timeout, may_fail: true }),
+                escalation::Then::Restart
+                | escalation::Then::RestartDependents
+                | escalation::Then::FailOver
+                | escalation::Then::Stop => None,
+            },
             Role::Guard(rule) => match spec.guards.get(usize::from(rule))?.then {
                 Then::Run { timeout } => Some(Hook { timeout, may_fail: true }),
                 Then::Alert | Then::Restart => None,

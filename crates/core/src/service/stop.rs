@@ -66,7 +66,11 @@ impl Supervisor {
                 if skips {
                     e.stage = Stage::AfterDependents;
                 }
+                let moot = e.stage == Stage::Escalating && !matches!(e.cause, Cause::Failed(_));
                 self.touch(i);
+                if moot {
+                    self.cancel_hook(i, HookEnd::Cancelled, now);
+                }
                 if skips {
                     self.advance(i, now);
                 }
@@ -146,7 +150,8 @@ impl Supervisor {
             | Stage::Step { .. }
             | Stage::Killed { .. }
             | Stage::Hooks
-            | Stage::PostStop => {}
+            | Stage::PostStop
+            | Stage::Escalating => {}
         }
     }
 
@@ -186,7 +191,8 @@ impl Supervisor {
                 | Stage::AfterDependents
                 | Stage::Killed { .. }
                 | Stage::Hooks
-                | Stage::PostStop => {}
+                | Stage::PostStop
+                | Stage::Escalating => {}
             },
             Phase::Ending(Ending { stage: Stage::Step { index, .. }, .. }) => {
                 let next = *index + 1;
@@ -268,10 +274,11 @@ impl Supervisor {
         let s = &mut self.services[i].s;
         let touched = s.touched;
         let Phase::Ending(e) = &mut s.phase else { return };
-        if e.stage != Stage::PostStop && has_hook && touched {
+        let escalating = e.stage == Stage::Escalating;
+        if e.stage != Stage::PostStop && !escalating && has_hook && touched {
             e.stage = Stage::PostStop;
             self.start_hook(i, Role::PostStop, now);
-        } else {
+        } else if escalating || !self.escalate(i, now) {
             self.finish(i, now);
         }
     }
@@ -292,6 +299,7 @@ impl Supervisor {
             | Cause::Restart
             | Cause::Reload
             | Cause::Bound(_)
+            | Cause::MainBack(_)
             | Cause::Shutdown
             | Cause::Removed => None,
         };
@@ -306,6 +314,11 @@ impl Supervisor {
             self.wait_to_start(i);
         } else {
             match e.cause {
+                Cause::Exit(_) | Cause::Failed(_) | Cause::NotSpawned { .. }
+                    if e.stage == Stage::Escalating && self.ladder_ends(i) =>
+                {
+                    self.stop_and_page(i, now);
+                }
                 Cause::Exit(class) => self.decide(i, class, &e, now),
                 Cause::Failed(_) => self.decide(i, ExitClass::Retry, &e, now),
                 Cause::NotSpawned { permanent } => self.decide_unspawned(i, permanent, now),
@@ -313,6 +326,7 @@ impl Supervisor {
                 | Cause::Restart
                 | Cause::Reload
                 | Cause::Bound(_)
+                | Cause::MainBack(_)
                 | Cause::Shutdown
                 | Cause::Removed => self.wait_to_start(i),
             }
@@ -418,7 +432,7 @@ impl Supervisor {
         }
     }
 
-    fn give_up(&mut self, i: usize, why: GaveUp, now: Now) {
+    pub(crate) fn give_up(&mut self, i: usize, why: GaveUp, now: Now) {
         self.services[i].s.phase = Phase::GaveUp(why);
         self.touch(i);
         let reason = self.reason(i);

@@ -11,7 +11,7 @@ use keepwell_sdk::wire;
 use super::{class, exit_text, incident, millis, numbers, role, state_words, time};
 
 /// Every kind of event and what it tells; docs/api.md is held to this list by a test.
-pub const KINDS: [(&str, &str); 35] = [
+pub const KINDS: [(&str, &str); 39] = [
     ("state_changed", "a service's state changed: `from`, `state`, `reason`"),
     ("started", "a process was started: `pid`, `role`"),
     ("spawn_failed", "a process could not be started: `exit.text`, `role`"),
@@ -49,6 +49,10 @@ pub const KINDS: [(&str, &str); 35] = [
         "evidence_taken",
         "what failed was looked at before it was ended: `evidence`, or `reason` why it was not",
     ),
+    ("escalated", "a service goes on failing: the next step of its ladder is taken"),
+    ("paged", "its ladder has come to its end, and somebody is to be woken: `reason`"),
+    ("standby_started", "a standby is started, since what it stands in for is down"),
+    ("standby_stopped", "it is no longer needed"),
     (
         "incident_closed",
         "it has been well for long enough, or ended otherwise: `incident`, `incident_report`",
@@ -109,6 +113,10 @@ fn kind_name(kind: &EventKind) -> &'static str {
         EventKind::Adopted { .. } => "adopted",
         EventKind::IncidentOpened { .. } => "incident_opened",
         EventKind::EvidenceTaken { .. } => "evidence_taken",
+        EventKind::Escalated { .. } => "escalated",
+        EventKind::Paged { .. } => "paged",
+        EventKind::StandbyStarted { .. } => "standby_started",
+        EventKind::StandbyStopped { .. } => "standby_stopped",
         EventKind::IncidentClosed(_) => "incident_closed",
         EventKind::GuardianStarted => "guardian_started",
         EventKind::GuardianStopping { .. } => "guardian_stopping",
@@ -118,9 +126,10 @@ fn kind_name(kind: &EventKind) -> &'static str {
 
 fn level(kind: &EventKind) -> Level {
     match kind {
-        EventKind::CrashLooped { .. } | EventKind::GaveUp { .. } | EventKind::HealingHeld { .. } => {
-            Level::Error
-        }
+        EventKind::CrashLooped { .. }
+        | EventKind::GaveUp { .. }
+        | EventKind::Paged { .. }
+        | EventKind::HealingHeld { .. } => Level::Error,
         // The event of the cause is the one to wake somebody; this one only says what it led to.
         EventKind::StateChanged { to, .. } => match to {
             State::BackingOff | State::CrashLooping | State::GaveUp | State::Degraded => Level::Warn,
@@ -146,6 +155,8 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::GuardTripped { .. }
         | EventKind::LeakForeseen { .. }
         | EventKind::EvidenceTaken { outcome: Err(_) }
+        | EventKind::Escalated { .. }
+        | EventKind::StandbyStarted { .. }
         | EventKind::StopStuck { .. }
         | EventKind::HookFailed { .. }
         | EventKind::DependencyChanged { lost: Some(_) }
@@ -165,6 +176,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::ConfigApplied { .. }
         | EventKind::IncidentOpened { .. }
         | EventKind::EvidenceTaken { outcome: Ok(_) }
+        | EventKind::StandbyStopped { .. }
         | EventKind::IncidentClosed(_)
         | EventKind::GuardianStarted
         | EventKind::GuardianStopping { .. } => Level::Info,
@@ -223,9 +235,9 @@ fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
         EventKind::StopStepFailed { reason, .. } => out.reason = Some(reason.clone()),
         EventKind::ProbeFailed { last, .. } => out.reason = Some(last.clone()),
         EventKind::HealingHeld { budget } => out.reason = Some(format!("{budget} is spent")),
-        EventKind::GaveUp { reason } | EventKind::GuardianStopping { reason } => {
-            out.reason = Some(reason.clone())
-        }
+        EventKind::GaveUp { reason }
+        | EventKind::Paged { reason }
+        | EventKind::GuardianStopping { reason } => out.reason = Some(reason.clone()),
         EventKind::ConfigRejected { text } => out.reason = Some(text.clone()),
         EventKind::GuardTripped { value, .. } | EventKind::GuardCleared { value, .. } => {
             out.reason = Some(value.clone());
@@ -237,7 +249,10 @@ fn details(out: &mut wire::Event, kind: &EventKind, at: Wall) {
             let service = out.service.clone().unwrap_or_default();
             out.incident_report = Some(Box::new(incident::closed(service, closed)));
         }
-        EventKind::Ready { .. }
+        EventKind::Escalated { .. }
+        | EventKind::StandbyStarted { .. }
+        | EventKind::StandbyStopped { .. }
+        | EventKind::Ready { .. }
         | EventKind::ReadyTimedOut { .. }
         | EventKind::WatchdogExpired { .. }
         | EventKind::ProbeRecovered { .. }
@@ -343,6 +358,14 @@ fn text(service: Option<&ServiceId>, kind: &EventKind) -> String {
         EventKind::EvidenceTaken { outcome: Err(why) } => {
             with_reason(format!("{who}: no evidence was taken"), why)
         }
+        EventKind::Escalated { step, of, then } => {
+            format!("{who} goes on failing: step {step} of {of} of its escalation: {then}")
+        }
+        EventKind::Paged { reason } => {
+            with_reason(format!("{who} needs somebody: its escalation has come to its end"), reason)
+        }
+        EventKind::StandbyStarted { main } => format!("{who} stands in for {main}, which is down"),
+        EventKind::StandbyStopped { main } => format!("{who} no longer stands in for {main}"),
         EventKind::IncidentClosed(closed) => incident::closing_words(&who, closed),
         EventKind::GuardianStarted => "keepwell is up".to_owned(),
         EventKind::GuardianStopping { reason } => with_reason("keepwell is stopping".to_owned(), reason),
@@ -374,7 +397,7 @@ fn state_changed(who: &str, to: State, reason: &str) -> String {
 /// What runs beside the main program: `pre_stop hook`, `stop command`.
 fn beside(r: Role) -> String {
     match r {
-        Role::Main | Role::Stop | Role::Guard(_) => format!("{} command", role(r)),
+        Role::Main | Role::Stop | Role::Guard(_) | Role::Escalation(_) => format!("{} command", role(r)),
         Role::PreStart
         | Role::PostStart
         | Role::PreStop

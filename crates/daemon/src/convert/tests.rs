@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use keepwell_core::effect::Hold;
+use keepwell_core::escalation::Then as Escalate;
 use keepwell_core::event::{Event, EventKind, Level, SpawnError, SpawnErrorKind};
 use keepwell_core::guard::Then;
 use keepwell_core::incident::IncidentEnd;
@@ -93,6 +94,11 @@ pub(crate) fn told_of_a_service() -> Vec<EventKind> {
         EventKind::Commanded { by: By("anna".into()), what: "pause --freeze".into() },
         EventKind::EvidenceTaken { outcome: Ok("12-web-run7.txt".into()) },
         EventKind::EvidenceTaken { outcome: Err("the disk is full".into()) },
+        EventKind::Escalated { step: 2, of: 4, then: Escalate::RestartDependents },
+        EventKind::Escalated { step: 3, of: 4, then: Escalate::Run { timeout: Duration::from_secs(30) } },
+        EventKind::Paged { reason: "exit code 3 after 1.2 s".into() },
+        EventKind::StandbyStarted { main: "web".into() },
+        EventKind::StandbyStopped { main: "web".into() },
         EventKind::IncidentOpened { id: 12, cause: "exit code 3 after 1.2 s".into() },
         EventKind::IncidentClosed(Box::new(super::incident::tests::sample(IncidentEnd::Recovered))),
         EventKind::IncidentClosed(Box::new(super::incident::tests::sample(IncidentEnd::Stopped))),

@@ -20,6 +20,8 @@ const CANNOT_TELL: i32 = 2;
 const PROBE: u8 = 5;
 /// `Spawn.role` of the first guard's command; the others follow, and there are at most 32.
 const GUARD: u8 = 64;
+/// That of the command of the first step of an escalation ladder, which has 16 at most.
+const ESCALATION: u8 = 128;
 
 /// `Spawn.role`: 0 owns the tree, the rest is for the next daemon to know.
 fn number(role: Role) -> u8 {
@@ -35,6 +37,7 @@ fn number(role: Role) -> u8 {
         Role::OnPowerChange => 9,
         Role::OnSession => 10,
         Role::Guard(rule) => GUARD.saturating_add(rule),
+        Role::Escalation(rung) => ESCALATION.saturating_add(rung),
     }
 }
 
@@ -51,6 +54,7 @@ pub(super) fn role(number: u8) -> Option<Role> {
         8 => Some(Role::OnResume),
         9 => Some(Role::OnPowerChange),
         10 => Some(Role::OnSession),
+        ESCALATION.. => Some(Role::Escalation(number - ESCALATION)),
         GUARD.. => Some(Role::Guard(number - GUARD)),
         _ => None,
     }

@@ -116,7 +116,7 @@ impl Engine {
     ) -> Result<(u32, SpawnRequest), SpawnError> {
         let mut resolved = match role {
             Role::PreStop | Role::PostStop | Role::Stop => self.resolve_end(id)?,
-            Role::Guard(_) => self.resolve(id)?,
+            Role::Guard(_) | Role::Escalation(_) => self.resolve(id)?,
             Role::Main | Role::PreStart => {
                 self.retired.remove(id);
                 self.checks.forget(id);
@@ -141,6 +141,7 @@ impl Engine {
             Role::OnPowerChange => hooks.on_power_change,
             Role::OnSession => hooks.on_session,
             Role::Guard(rule) => resolved.guards.get_mut(usize::from(rule)).and_then(Option::take),
+            Role::Escalation(rung) => resolved.escalation.get_mut(usize::from(rung)).and_then(Option::take),
             // `prepare_stop` knows which.
             Role::Stop => None,
         };
