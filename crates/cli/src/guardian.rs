@@ -6,7 +6,8 @@ use std::result;
 
 use keepwell_sdk::client::{Client, Error, EventQuery, Events, IncidentQuery, Lines, LogQuery};
 use keepwell_sdk::wire::{
-    CommandReply, CommandRequest, Event, Explanation, Incidents, Info, LogLine, Problem, ReloadReply, Status,
+    CommandReply, CommandRequest, Event, Explanation, Incidents, Info, LogLine, NotifyAnswer, Problem,
+    ReloadReply, Status,
 };
 
 use crate::everyone;
@@ -237,6 +238,10 @@ impl Guardian {
     }
 
     /// Incidents, newest first.
+    pub(crate) async fn notify_test(&self, to: Option<String>) -> Result<Vec<NotifyAnswer>> {
+        self.ask(self.client.notify_test(to).await)
+    }
+
     pub(crate) async fn incidents(&self, query: &IncidentQuery) -> Result<Incidents> {
         self.ask(self.client.incidents(query).await)
     }

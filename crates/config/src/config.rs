@@ -20,6 +20,7 @@ pub use crate::element::limits::Bound;
 
 use crate::diagnostic::Diagnostic;
 use crate::http::{GrpcAsk, HttpExpect, HttpRequest, LineRule};
+use crate::notify::NotifyConfig;
 use crate::read::At;
 
 /// Where a configuration is used. Relative paths and `{ from = "NAME" }` are looked up here.
@@ -106,6 +107,8 @@ pub struct GuardianConfig {
     pub profile: Profile,
     /// From one sample of what services use to the next; also in `Specs`.
     pub sample_every: Duration,
+    /// Who is told by message.
+    pub notify: Box<[NotifyConfig]>,
 }
 
 impl Default for GuardianConfig {
@@ -119,6 +122,7 @@ impl Default for GuardianConfig {
             hang_after: Duration::from_secs(10),
             http: None,
             heartbeat: None,
+            notify: Box::default(),
             profile: Profile::Standard,
             sample_every: Profile::Standard.sample_every(),
         }

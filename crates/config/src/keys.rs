@@ -552,6 +552,15 @@ fn guardian_facts(g: &GuardianConfig, visit: &mut dyn FnMut(Fact<'_>)) {
     }
     t.live("profile", &g.profile.as_str());
     t.live("sample_every", &Written(g.sample_every));
+    for receiver in &g.notify {
+        let fact = Fact {
+            table: "notify",
+            name: &receiver.name,
+            class: Class::Live,
+            value: Value::Partly(receiver, &receiver.secrets()),
+        };
+        (t.visit)(fact);
+    }
 }
 
 fn kind_word(kind: Kind) -> &'static str {

@@ -18,6 +18,7 @@ mod host;
 mod http;
 mod keys;
 mod load;
+mod notify;
 mod read;
 mod render;
 mod resolve;
@@ -43,6 +44,7 @@ pub use http::{
 pub use keepwell_core::spec::System;
 pub use keys::{Change, Class, diff};
 pub use load::load;
+pub use notify::{NotifyConfig, NotifyFormat, NotifyTo};
 pub use resolve::{ResolvedHooks, ResolvedLog, ResolvedReady, ResolvedService, ResolvedStop};
 pub use schema::{reference, schema, starter};
 pub use source::{MAX_FILE, Source, read_sources};

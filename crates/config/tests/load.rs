@@ -202,6 +202,16 @@ fn every_key_arrives() {
     assert_eq!(guardian.readers, ["users".into(), "staff".into()].into());
     assert_eq!((guardian.when_daemon_gone, guardian.log_level), (WhenDaemonGone::Block, LogLevel::Debug));
     assert_eq!(guardian.hang_after, secs(20));
+    let notify: Vec<String> = guardian.notify.iter().map(ToString::to_string).collect();
+    let all = "crash_loop gave_up incident_opened incident_closed budget_spent leak_foreseen guard_tripped";
+    assert_eq!(
+        notify,
+        [
+            format!("ops: slack webhook, on {all}, within 10000 ms"),
+            "exec: exec ./page.sh now, on gave_up, of web, within 3000 ms".to_owned()
+        ]
+    );
+    assert!(!format!("{guardian:?}").contains("s3cret"));
     assert_eq!(guardian.http, Some("[::1]:9750".parse().unwrap()));
 }
 

@@ -23,6 +23,7 @@ pub mod id;
 pub mod incident;
 mod invariants;
 mod machine;
+pub mod notify;
 mod obey;
 mod progress;
 mod rebirth;

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod convert;
+pub mod courier;
 pub mod engine;
 mod errands;
 pub mod event_log;

@@ -15,6 +15,9 @@ use tokio::time::{Instant, sleep};
 
 use keepwell_core::seen::Standing;
 
+use keepwell_config::NotifyConfig;
+
+use crate::courier::{Delivery, Sender};
 use crate::engine::reload::ReloadRead;
 use crate::figures::{Figures, Health};
 use crate::log::LogNews;
@@ -58,6 +61,20 @@ pub enum Message {
     Health {
         /// The way back.
         reply: Reply<Health>,
+    },
+    /// Who is told by message, and in whose name.
+    Receivers {
+        /// The way back.
+        reply: Reply<(Vec<Arc<NotifyConfig>>, Arc<Sender>)>,
+    },
+    /// An attempt to tell a receiver is over.
+    Delivered {
+        /// Whom.
+        receiver: Box<str>,
+        /// The message's number.
+        number: u64,
+        /// What became of it.
+        delivery: Delivery,
     },
     /// Why each instance of `name` is as it is.
     Explain {

@@ -172,6 +172,14 @@ impl Client {
         self.get(&query.path()).await
     }
 
+    /// Sends a message to a receiver, or to all, and hears what each answered.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn notify_test(&self, to: Option<String>) -> Result<Vec<wire::NotifyAnswer>, Error> {
+        self.post("/v1/notify-test", &wire::NotifyTest { to }).await
+    }
+
     /// Output that was written, oldest first within an instance.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! | `GET /v1/services/{name}/explain` | | `[Explanation]`, one an instance |
 //! | `POST /v1/command` | [`CommandRequest`] | [`CommandReply`] |
 //! | `POST /v1/reload` | [`ReloadRequest`] | [`ReloadReply`] |
+//! | `POST /v1/notify-test` | [`NotifyTest`] | `[NotifyAnswer]` |
 //! | `POST /v1/log-level` | [`LogLevel`] | [`LogLevel`] |
 //! | `GET /v1/events?since=RFC3339&after=SEQ&service=web&limit=100&follow=true` | | `[Event]`, or server-sent events |
 //! | `GET /v1/incidents?service=web&since=RFC3339&limit=20&id=12` | | [`Incidents`] |
@@ -425,4 +426,30 @@ impl Status {
             n => format!("{}@{n}", self.name),
         }
     }
+}
+
+/// Sends a message that says that nothing has happened.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NotifyTest {
+    /// To this receiver; null: to all.
+    pub to: Option<String>,
+}
+
+/// What one receiver made of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NotifyAnswer {
+    /// The receiver.
+    pub receiver: String,
+    /// `exec`, or the format of its webhook.
+    pub kind: String,
+    /// It has taken the message.
+    pub ok: bool,
+    /// `status 204`, or why there is none.
+    pub answer: String,
+    /// The beginning of what it answered besides.
+    pub body: String,
+    /// How long it took.
+    pub took_ms: u64,
 }

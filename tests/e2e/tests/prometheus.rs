@@ -123,3 +123,39 @@ fn a_real_prometheus_scrapes_a_real_guardian() {
     drop(server);
     g.end();
 }
+
+#[test]
+fn a_real_alertmanager_hears_of_an_incident_and_of_its_end() {
+    let port = free_port();
+    let mut g = Guardian::new(&format!(
+        "[keepwell]\nnotify = [{{ webhook = 'http://127.0.0.1:{port}/api/v2/alerts', format = 'alertmanager' }}]\n\
+         [services.web]\ncommand = ['sh', '-c', 'test -e well && exec sleep 1000; exit 3']\n\
+         restart = {{ delay = '200ms', max_delay = '200ms', reset_after = '500ms' }}\n"
+    ));
+    g.write("alertmanager.yml", "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n");
+    let arguments = [
+        format!("--config.file={}", g.path("alertmanager.yml").display()),
+        format!("--storage.path={}", g.path("alerts").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        "--cluster.listen-address=".to_owned(),
+    ];
+    let server = Server::start("prometheus-alertmanager", &arguments, &g.path("alertmanager.log"));
+    wait_until("Alertmanager", || http::get(port, "/-/ready").is_some_and(|(code, _)| code == 200));
+    g.start(&[]);
+    let alerts = || -> Vec<serde_json::Value> {
+        let answer = http::get(port, "/api/v2/alerts").filter(|(code, _)| *code == 200);
+        answer.map(|(_, body)| serde_json::from_str(&body).expect("JSON")).unwrap_or_default()
+    };
+    let incident = |a: &serde_json::Value| {
+        a["labels"]["alertname"] == "KeepwellIncident" && a["labels"]["service"] == "web"
+    };
+    let found = wait_some("the incident", || alerts().into_iter().find(incident));
+    assert_eq!(found["labels"]["severity"], "warning");
+    assert_eq!(found["status"]["state"], "active");
+    assert!(found["annotations"]["summary"].as_str().is_some_and(|s| s.contains("exit code 3")), "{found}");
+    g.write("well", "");
+    // Alertmanager shows only what is not resolved.
+    wait_until("its end", || !alerts().iter().any(incident));
+    drop(server);
+    g.end();
+}

@@ -124,6 +124,6 @@ fn a_reload_moves_it_and_a_taken_port_ends_nothing() {
     assert_eq!(g.pid("web"), pid, "nothing was restarted");
 
     g.write("keepwell.toml", &format!("[keepwell]\nhttp = '0.0.0.0:{first}'\n{}", g.read("keepwell.toml")));
-    g.cli(&["reload"]).with_code(2).says(&["there is no authentication yet"]);
+    g.cli(&["reload"]).with_code(2).says(&["it is for this host alone"]);
     g.end();
 }

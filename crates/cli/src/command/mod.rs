@@ -13,6 +13,7 @@ mod info;
 mod init;
 mod log_level;
 mod logs;
+mod notify;
 mod pause;
 mod reload;
 mod restart;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Logs(logs::Logs),
     Events(events::Events),
     Incidents(incidents::IncidentsArgs),
+    Notify(notify::NotifyArgs),
     Signal(signal::Signal),
     Pause(pause::Pause),
     Resume(resume::Resume),
@@ -97,6 +99,7 @@ impl Command {
             Command::Logs(c) => wait_for(c.run(cx)),
             Command::Events(c) => wait_for(c.run(cx)),
             Command::Incidents(c) => wait_for(c.run(cx)),
+            Command::Notify(c) => wait_for(c.run(cx)),
             Command::Signal(c) => wait_for(c.run()),
             Command::Pause(c) => wait_for(c.run()),
             Command::Resume(c) => wait_for(c.run()),

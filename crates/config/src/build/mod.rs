@@ -7,6 +7,7 @@ mod guards;
 mod http;
 mod live;
 mod no_effect;
+mod notify;
 mod policy;
 mod probes;
 mod process;
@@ -433,6 +434,7 @@ pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig 
         heartbeat: raw.heartbeat.as_ref().map(|a| a.value.0),
         profile,
         sample_every: raw.sample_every.as_ref().map_or(profile.sample_every(), |s| s.value.0.max(shortest)),
+        notify: raw.notify.as_ref().map(|n| notify::receivers(r, &n.value, n.at)).unwrap_or_default(),
     }
 }
 

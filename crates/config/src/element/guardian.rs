@@ -2,6 +2,7 @@
 
 use super::duration::Span;
 use super::loopback::Loopback;
+use super::notify::RawReceivers;
 use super::scalar::{Int, Texts, choice};
 use crate::config::{LogLevel, Profile, WhenDaemonGone};
 use crate::read::{plain_table, table};
@@ -47,10 +48,12 @@ table! {
         profile: ProfileWord = "`\"standard\"`", live;
         /// How often it is looked at what services with `guards` or limits use.
         sample_every: Span = "`\"5s\"`; `\"15s\"` with `profile = \"low-overhead\"`", live;
+        /// Who is told by message when something is wrong.
+        notify: RawReceivers = "nobody", live;
     }
 }
 plain_table!(
     RawGuardian,
     "a table",
-    "[keepwell] with operators, readers, max_parallel_starts, when_daemon_gone, log_level, hang_after, http, heartbeat, profile, sample_every"
+    "[keepwell] with operators, readers, max_parallel_starts, when_daemon_gone, log_level, hang_after, http, heartbeat, profile, sample_every, notify"
 );

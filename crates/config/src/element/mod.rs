@@ -23,6 +23,7 @@ pub(crate) mod limits;
 pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod loopback;
+pub(crate) mod notify;
 pub(crate) mod probe;
 pub(crate) mod ready;
 pub(crate) mod request;

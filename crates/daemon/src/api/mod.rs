@@ -11,6 +11,7 @@ mod events;
 mod failure;
 mod incidents;
 mod logs;
+mod notify;
 mod query;
 mod routes;
 mod seen;
@@ -181,6 +182,7 @@ fn router(state: Arc<ApiState>) -> Router {
         .route("/v1/services/{name}/explain", get(routes::explain))
         .route("/v1/command", post(routes::command))
         .route("/v1/reload", post(routes::reload))
+        .route("/v1/notify-test", post(notify::test))
         .route("/v1/log-level", post(routes::log_level))
         .route("/v1/events", get(events::events))
         .route("/v1/incidents", get(incidents::incidents))

@@ -24,6 +24,12 @@ impl Engine {
             Message::Standing { name, reply } => {
                 drop(reply.send(self.supervisor.standing(&name).map_err(|e| convert::problem(&e))));
             }
+            Message::Receivers { reply } => {
+                drop(reply.send(Ok((self.receivers(), self.courier.sender()))));
+            }
+            Message::Delivered { receiver, number, delivery } => {
+                self.delivered(now, &receiver, number, &delivery);
+            }
             Message::Health { reply } => drop(reply.send(Ok(self.health()))),
             Message::Explain { name, reply } => drop(reply.send(self.explain(now, &name))),
             Message::Incidents { reply } => {

@@ -237,6 +237,8 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     }
     notes.extend(unreadable(&left.values));
     let supervisor = supervisor(&left, first, std::mem::take(&mut loaded.config.specs), persisted, now);
+    let sender = crate::courier::Sender::here(&left.welcome.guardian, options.base.clone());
+    let courier = crate::courier::Courier::new(runtime.clone(), handle.clone(), sender);
     let trees = Arc::new(TreeRoot::open(&left.welcome.guardian));
     let mut engine = Engine {
         meter: crate::meter::Meter::new(Arc::clone(&trees)),
@@ -255,6 +257,9 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         notify: crate::notify::NotifyHub::new(runtime.clone(), handle.clone()),
         heartbeats: crate::heartbeat::HeartbeatHub::new(runtime, handle.clone()),
         beat_ears: BTreeMap::new(),
+        courier,
+        receivers: BTreeMap::new(),
+        left_outboxes: super::outbox::inherited(&left.values, now),
         tally: None,
         served_at,
         guardian: left.welcome.guardian.clone(),

@@ -66,6 +66,7 @@ impl Engine {
             services,
             tally: self.tally.as_deref().map(Tally::shown).unwrap_or_default(),
             budgets: self.supervisor.healing_budgets(now),
+            receivers: self.receiver_figures(),
             own: self.own_figures(),
         };
         self.measure(Question { looks, asked: Asked::Figures { figures: Box::new(figures), reply } });

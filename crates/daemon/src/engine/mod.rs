@@ -14,6 +14,7 @@ mod figures;
 mod guards;
 mod managed;
 mod notices;
+mod outbox;
 pub mod reload;
 mod slots;
 mod spawn;
@@ -131,6 +132,11 @@ pub struct Engine {
     notify: NotifyHub,
     ears: BTreeMap<ServiceId, notices::Ear>,
     heartbeats: HeartbeatHub,
+    courier: crate::courier::Courier,
+    /// Who is told by message, by name.
+    receivers: BTreeMap<String, outbox::Receiver>,
+    /// What an earlier daemon still had to tell, by receiver.
+    left_outboxes: BTreeMap<String, keepwell_core::notify::Outbox>,
     /// While somebody may ask for it.
     tally: Option<Box<Tally>>,
     /// Where the server of figures is to be.
@@ -235,7 +241,8 @@ impl Engine {
     fn deadline(&self) -> Option<Mono> {
         let probe = self.exec_probes.values().filter(|p| !p.killed).map(|p| p.deadline).min();
         let core = self.supervisor.next_deadline().map(|(at, _)| at);
-        [probe, core, self.last_call, self.calm_at, self.sampling.at].into_iter().flatten().min()
+        let own = [probe, core, self.next_notice(), self.last_call, self.calm_at, self.sampling.at];
+        own.into_iter().flatten().min()
     }
 
     fn programs_changed(&mut self) {
@@ -358,6 +365,7 @@ impl Engine {
         while let Some(event) = self.supervisor.poll_event() {
             self.publish(&event);
         }
+        self.run_outboxes(now);
         self.tell_progress();
         if let Some(seq) = self.unacknowledged.take() {
             self.link.send(&Request::Ack(seq), &[]);
@@ -421,6 +429,7 @@ impl Engine {
         if let Some(tally) = &mut self.tally {
             tally.told(event, &line);
         }
+        self.notice(event, &line);
         // Plain data of ours always serialises.
         let value = serde_json::to_vec(&*line).unwrap_or_default();
         self.link.send(&Request::Put(Put { key: event_key(seq), value }), &[]);

@@ -135,6 +135,7 @@ impl Engine {
         }
         self.serve_figures();
         self.open_beat_port();
+        self.set_receivers();
         self.access.set(&self.config.guardian.operators, &self.config.guardian.readers);
         crate::trace::set_level(self.config.guardian.log_level.as_str());
         let drain = self.config.guardian.when_daemon_gone == keepwell_config::WhenDaemonGone::Drain;

@@ -74,6 +74,9 @@ families! {
     BUDGET_USED: Gauge "keepwell_healing_budget_used_restarts" ["scope", "group"] "How many of them were made within the window";
     BUDGET_WINDOW: Gauge "keepwell_healing_budget_window_seconds" ["scope", "group"] "The window of the budget";
     EVENTS: Counter "keepwell_events_total" ["kind", "level"] "Events, by kind and level, as keepwell events shows them";
+    NOTIFY_WAITING: Gauge "keepwell_notify_waiting_notices" ["receiver"] "Notices that are not delivered to the receiver yet";
+    NOTIFY: Counter "keepwell_notify_attempts_total" ["receiver", "result"] "Attempts to deliver a message: taken, later (it is tried again) or never";
+    NOTIFY_LOST: Counter "keepwell_notify_lost_notices_total" ["receiver"] "Notices that found no room, were refused or grew too old";
     BUILD: Gauge "keepwell_build_info" ["version", "anchor_version"] "Always 1; the versions of the two processes";
     GUARDIAN_STARTED: Gauge "keepwell_start_time_seconds" [] "When the guardian was started";
     ACCEPTED: Gauge "keepwell_config_accepted_timestamp_seconds" [] "When the configuration in force was taken on";

@@ -25,6 +25,8 @@ pub struct Figures {
     pub tally: Tally,
     /// The budgets of restarts of what lives.
     pub budgets: Vec<Budget>,
+    /// Who is told by message.
+    pub receivers: Vec<ReceiverFigures>,
     /// keepwell itself.
     pub own: OwnFigures,
 }
@@ -71,6 +73,19 @@ pub struct GuardFigures {
     pub tripped: bool,
     /// When its bound is reached, if that is foreseen.
     pub reached: Option<Wall>,
+}
+
+/// One receiver of messages.
+#[derive(Clone, Default)]
+pub struct ReceiverFigures {
+    /// Its name.
+    pub name: String,
+    /// Notices that are not delivered yet.
+    pub waiting: usize,
+    /// Attempts that it took, that are made again, and that it refused for good.
+    pub attempts: [u64; 3],
+    /// Notices that it will never get.
+    pub lost: u64,
 }
 
 /// keepwell itself.

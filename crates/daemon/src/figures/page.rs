@@ -10,7 +10,7 @@ use keepwell_core::event::State;
 
 use super::families::*;
 use super::tally::{Answers, BOUNDS, Incidents};
-use super::{Figures, OwnFigures, ServiceFigures};
+use super::{Figures, OwnFigures, ReceiverFigures, ServiceFigures};
 
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +47,7 @@ pub fn page(figures: &Figures, form: Form) -> String {
     for ((kind, level), n) in &figures.tally.events {
         page.sample(&EVENTS, &[kind, level], n);
     }
+    receivers(&mut page, &figures.receivers);
     own(&mut page, &figures.own);
     if form == Form::OpenMetrics {
         page.text.push_str("# EOF\n");
@@ -235,6 +236,20 @@ fn budgets(page: &mut Page, figures: &Figures) {
     write(&BUDGET, &|b| f64::from(b.limit.max));
     write(&BUDGET_USED, &|b| b.used as f64);
     write(&BUDGET_WINDOW, &|b| b.limit.window.as_secs_f64());
+}
+
+fn receivers(page: &mut Page, all: &[ReceiverFigures]) {
+    for r in all {
+        page.sample(&NOTIFY_WAITING, &[&r.name], r.waiting);
+    }
+    for r in all {
+        for (result, n) in ["taken", "later", "never"].iter().zip(r.attempts) {
+            page.sample(&NOTIFY, &[&r.name, result], n);
+        }
+    }
+    for r in all {
+        page.sample(&NOTIFY_LOST, &[&r.name], r.lost);
+    }
 }
 
 fn own(page: &mut Page, own: &OwnFigures) {

@@ -96,6 +96,7 @@ fn figures() -> Figures {
             Budget { group: None, limit, used: 3 },
             Budget { group: Some(Arc::from("db")), limit: Limit { max: 1, ..limit }, used: 0 },
         ],
+        receivers: vec![ReceiverFigures { name: "ops".into(), waiting: 2, attempts: [5, 3, 1], lost: 4 }],
         own: OwnFigures {
             version: "1.2.3".into(),
             anchor_version: "1.2.2".into(),

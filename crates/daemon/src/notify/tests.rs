@@ -90,6 +90,8 @@ fn shown(message: &Message) -> String {
         | Message::Explain { .. }
         | Message::Figures { .. }
         | Message::Standing { .. }
+        | Message::Receivers { .. }
+        | Message::Delivered { .. }
         | Message::Health { .. }
         | Message::Incidents { .. }
         | Message::Info { .. }

@@ -119,6 +119,11 @@ impl HttpCheck {
         })
     }
 
+    /// The server, for people.
+    pub(super) fn shown(&self) -> String {
+        self.address.shown()
+    }
+
     pub(super) async fn attempt(&self, limit: Limit) -> Result<(), Failure> {
         let name = self.address.shown();
         self.ask(limit, &name, async |answer| {
@@ -128,7 +133,7 @@ impl HttpCheck {
     }
 
     /// Connects, sends the request and hands what comes back to `wanted`.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         limit: Limit,
         name: &str,
@@ -255,7 +260,7 @@ fn headers(host: HeaderValue, extra: &[(String, Secret)]) -> Result<HeaderMap, S
     Ok(headers)
 }
 
-fn failure(error: &hyper::Error, name: &str) -> Failure {
+pub(super) fn failure(error: &hyper::Error, name: &str) -> Failure {
     if error.is_parse() {
         return Failure::Service(format!("what answered on {name} does not speak HTTP/1: {error}"));
     }

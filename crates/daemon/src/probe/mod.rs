@@ -9,6 +9,7 @@ mod answer;
 mod gate;
 mod grpc;
 mod http;
+mod post;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use grpc::GrpcCheck;
 use http::HttpCheck;
 
 pub use http::{HttpAsk, StatusRange, StopRequest};
+pub use post::{PostAnswer, post};
 pub use tls::TlsFiles;
 
 /// One thing to try, understood and ready.

@@ -1,0 +1,107 @@
+//! Receivers of messages.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use keepwell_core::notify::{ANSWER_LOST, Topic};
+
+use crate::address::http_target;
+use crate::element::notify::{RawNotify, RawReceivers};
+use crate::notify::{NotifyConfig, NotifyFormat, NotifyTo};
+use crate::read::{At, Draft, Reader};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All receivers; `at`: where they are written.
+pub(crate) fn receivers(r: &mut Reader<'_>, raw: &RawReceivers, at: At) -> Box<[NotifyConfig]> {
+    let mut names = BTreeSet::new();
+    raw.0.iter().filter_map(|raw| receiver(r, raw, at, &mut names)).collect()
+}
+
+fn receiver(
+    r: &mut Reader<'_>,
+    raw: &RawNotify,
+    at: At,
+    names: &mut BTreeSet<Box<str>>,
+) -> Option<NotifyConfig> {
+    let (kind, to) = match (&raw.webhook, &raw.exec) {
+        (Some(url), None) => {
+            let target = http_target(url.value.0.expose());
+            if let Err(why) = target {
+                r.push(
+                    Draft::error("bad-value", url.at, "`webhook` in keepwell.notify is no address")
+                        .label(why),
+                );
+                return None;
+            }
+            let headers = raw.headers.iter().flat_map(|h| &h.value.0);
+            let to = NotifyTo::Webhook {
+                url: url.value.0.clone(),
+                format: raw.format.as_ref().map_or(NotifyFormat::Json, |f| f.value.0),
+                headers: headers.map(|(name, value)| (name.clone(), value.value.clone())).collect(),
+                ca: raw.ca.as_ref().map(|ca| ca.value.0.clone()),
+            };
+            ("webhook", to)
+        }
+        (None, Some(exec)) => {
+            let of_webhooks = [
+                ("format", raw.format.as_ref().map(|l| l.at)),
+                ("headers", raw.headers.as_ref().map(|l| l.at)),
+                ("ca", raw.ca.as_ref().map(|l| l.at)),
+            ];
+            for (key, at) in of_webhooks {
+                if let Some(at) = at {
+                    let message = format!("`{key}` of a receiver has no effect with `exec`");
+                    r.push(Draft::error("no-effect", at, message).label("take it away"));
+                }
+            }
+            ("exec", NotifyTo::Exec(exec.value.0.clone()))
+        }
+        (Some(one), Some(other)) => {
+            let message = "a receiver in keepwell.notify has both `webhook` and `exec`";
+            r.push(
+                Draft::error("ambiguous", other.at, message)
+                    .label("make two of it")
+                    .also(one.at, "the other one"),
+            );
+            return None;
+        }
+        (None, None) => {
+            if !raw.bad.iter().any(|key| ["webhook", "exec"].contains(key)) {
+                let message = "a receiver in keepwell.notify has neither `webhook` nor `exec`";
+                r.push(
+                    Draft::error("missing-key", at, message)
+                        .help("{ webhook = \"https://…\", format = \"slack\" }"),
+                );
+            }
+            return None;
+        }
+    };
+    let name = raw.name.as_ref().map_or_else(|| free(kind, names), |name| name.value.0.clone());
+    if !names.insert(name.clone())
+        && let Some(written) = &raw.name
+    {
+        let message = format!("two receivers in keepwell.notify are called `{name}`");
+        r.push(Draft::error("bad-value", written.at, message).label("another name"));
+    }
+    if let Some(t) = raw.timeout.as_ref().filter(|t| t.value.0.is_zero() || t.value.0 * 2 > ANSWER_LOST) {
+        r.push(
+            Draft::error("bad-value", t.at, "`timeout` of a receiver must be from 1ms to 1m")
+                .label("one attempt"),
+        );
+    }
+    Some(NotifyConfig {
+        name,
+        to,
+        on: raw.on.as_ref().map_or(Topic::ALL.into(), |on| on.value.0.clone().into()),
+        services: raw.services.as_ref().map(|s| s.value.0.clone()).unwrap_or_default(),
+        timeout: raw.timeout.as_ref().map_or(TIMEOUT, |t| t.value.0),
+    })
+}
+
+/// `webhook`, `webhook-2` …
+fn free(kind: &str, names: &BTreeSet<Box<str>>) -> Box<str> {
+    let numbered = |n: usize| if n == 1 { kind.to_owned() } else { format!("{kind}-{n}") };
+    let mut all = (1..).map(|n| numbered(n).into_boxed_str());
+    all.find(|name| !names.contains(name)).unwrap_or_default()
+}
