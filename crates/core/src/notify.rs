@@ -90,7 +90,8 @@ impl Topic {
     pub fn of(kind: &EventKind) -> Option<Topic> {
         Some(match kind {
             EventKind::CrashLooped { .. } => Topic::CrashLoop,
-            EventKind::GaveUp { .. } => Topic::GaveUp,
+            // The end of a ladder is one, too.
+            EventKind::GaveUp { .. } | EventKind::Paged { .. } => Topic::GaveUp,
             EventKind::IncidentOpened { .. } => Topic::IncidentOpened,
             EventKind::IncidentClosed(_) => Topic::IncidentClosed,
             EventKind::HealingHeld { .. } => Topic::BudgetSpent,
@@ -121,6 +122,9 @@ impl Topic {
             | EventKind::LeakOver { .. }
             | EventKind::UsageStepped { .. }
             | EventKind::EvidenceTaken { .. }
+            | EventKind::Escalated { .. }
+            | EventKind::StandbyStarted { .. }
+            | EventKind::StandbyStopped { .. }
             | EventKind::GuardianStarted
             | EventKind::GuardianStopping { .. }
             | EventKind::Told { .. } => return None,
