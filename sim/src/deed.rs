@@ -39,6 +39,8 @@ pub enum Deed {
     Suspend(Duration),
     /// Commits fail, or no longer.
     DiskFull(bool),
+    /// What services wait for before their start is gone, or there again.
+    OutsideGone(bool),
     /// The host sleeps, wakes, or has another session.
     Host(HostEvent),
     /// A program file is replaced.

@@ -232,6 +232,7 @@ impl Ledger {
             | Effect::Freeze { .. }
             | Effect::Thaw { .. }
             | Effect::Probe { .. }
+            | Effect::Look { .. }
             | Effect::WatchProgram(_)
             | Effect::UnwatchProgram(_) => {}
         }
@@ -352,8 +353,18 @@ impl Ledger {
             | Effect::Freeze { run }
             | Effect::Thaw { run }
             | Effect::Probe { run, .. } => self.living(*run, effect).map(|_| ()),
+            Effect::Look { service, .. } => match self.alive_of(service) {
+                None => Ok(()),
+                Some(run) => Err(format!("{service} waits for what is outside while its run {run} lives")),
+            },
             Effect::Commit(_) | Effect::WatchProgram(_) | Effect::UnwatchProgram(_) => Ok(()),
         }
+    }
+
+    /// The main run of an instance that lives.
+    fn alive_of(&self, service: &ServiceId) -> Option<RunId> {
+        let lives = |told: &Told| told.service == *service && told.role == Role::Main && !told.over();
+        self.runs.iter().find(|(_, told)| lives(told)).map(|(run, _)| *run)
     }
 
     fn living(&mut self, run: RunId, effect: &Effect) -> Result<&mut Told, String> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use keepwell_core::escalation::{Rung, Then};
 use keepwell_core::event::{ExitStatus, SpawnErrorKind, State};
 use keepwell_core::spec::{
-    Asking, Condition, Dependency, Hook, Hooks, Kind, Limit, OnCrashLoop, Policy, Probe, Purpose, Readiness,
-    RestartPolicy, StopAction, StopStep, To,
+    AfterWait, Asking, Condition, Dependency, Hook, Hooks, Kind, Limit, OnCrashLoop, Policy, Probe, Purpose,
+    Readiness, RestartPolicy, StopAction, StopStep, To, WaitFor,
 };
 use keepwell_core::supervisor::{DeadlineReason, ServiceStatus};
 use keepwell_core::{By, Command, HostEvent, Mono, Role, ServiceId, ServiceSpec, SessionEvent, Specs};
@@ -106,9 +106,11 @@ fn story(world: &mut World<Chance>, specs: &Specs, dice: &mut Prng) {
 /// Nothing will happen by itself but life signs.
 fn is_quiet(world: &World<Chance>) -> bool {
     let idle = |s: &ServiceStatus| {
-        // Until a check that goes on has made it well, or its ladder is done, it is not at rest, whatever is due before.
+        // Until a check that goes on has made it well, or its ladder is done, it is not at rest, whatever is due before; nor while it waits for what
+        // is outside.
         let ill = matches!(s.state, State::Starting | State::Stopping)
-            || s.reason.starts_with("not ready any more");
+            || s.reason.starts_with("not ready any more")
+            || s.reason.starts_with("waits for ");
         let next = s.next.is_none_or(|(_, why)| {
             matches!(why, DeadlineReason::Watchdog | DeadlineReason::Heartbeat | DeadlineReason::HoldEnds)
         });
@@ -399,6 +401,16 @@ fn spec(d: &mut Prng, name: &str, at: usize) -> ServiceSpec {
     };
     spec.stop = (0..d.range(0, 4)).map(|_| step(d)).collect();
     spec.hooks = hooks(d);
+    if d.percent(12) {
+        let timeout = d.percent(70).then(|| millis(d, 1_000, 60_000));
+        let timeout_of_command = millis(d, 500, 8_000);
+        let then = *d.pick(&[
+            AfterWait::Fail,
+            AfterWait::StartAnyway,
+            AfterWait::Run { timeout: timeout_of_command },
+        ]);
+        spec.wait_for = Some(WaitFor { names: vec!["tcp db:5432".into()], timeout, then });
+    }
     if kind == Kind::Service {
         spec.probes = probes(d);
     }
@@ -472,7 +484,7 @@ fn plan_faults(world: &mut World<Chance>, specs: &Specs, d: &mut Prng, begin: Mo
     for _ in 0..d.range(0, 25) {
         let at = begin + Duration::from_millis(d.range(0, storm));
         let name = d.pick(&names).to_string();
-        let deed = match d.range(0, 36) {
+        let deed = match d.range(0, 38) {
             0..12 => Deed::Command(By("anna".into()), command(d, &name)),
             12..20 => Deed::DaemonDies {
                 after: usize::try_from(d.range(0, 64)).unwrap_or(0),
@@ -485,6 +497,7 @@ fn plan_faults(world: &mut World<Chance>, specs: &Specs, d: &mut Prng, begin: Mo
             24 => Deed::ProgramChanges(ServiceId::new(&*name, 1)),
             25 => Deed::LateReports(millis(d, 1, 5_000)),
             28 | 29 => Deed::SwappedReports,
+            36 | 37 => Deed::OutsideGone(d.percent(60)),
             26 => Deed::DoubledReport(millis(d, 0, 30_000)),
             27 => {
                 let saying = *d.pick(&[

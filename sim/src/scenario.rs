@@ -161,6 +161,7 @@ impl Director for Cast {
         let hook = match role {
             Role::Main => "",
             Role::PreStart => "/pre_start",
+            Role::WaitFor => "/wait_for",
             Role::PostStart => "/post_start",
             Role::PreStop => "/pre_stop",
             Role::PostStop => "/post_stop",
@@ -256,6 +257,8 @@ fn act(what: &str, reloads: &BTreeMap<String, Specs>) -> Result<Act, String> {
             let ms = i64::try_from(duration(time)?.as_millis()).map_err(|_| "too far")?;
             Act::Deed(Deed::ClockStep(if sign == "-" { -ms } else { ms }))
         }
+        ["outside", "is", "gone"] => Act::Deed(Deed::OutsideGone(true)),
+        ["outside", "is", "back"] => Act::Deed(Deed::OutsideGone(false)),
         ["disk", "is", "full"] => Act::Deed(Deed::DiskFull(true)),
         ["program", "of", name, "changes"] => Act::Deed(Deed::ProgramChanges(ServiceId::new(*name, 1))),
         ["reload", file] => {

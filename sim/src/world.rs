@@ -54,6 +54,7 @@ pub struct World<D> {
     dies: Option<(usize, Duration)>,
     reborn_at: Option<Mono>,
     disk_full: bool,
+    outside_gone: bool,
     late: Duration,
     doubled: Option<Duration>,
     swapped: bool,
@@ -102,6 +103,7 @@ impl<D: Director> World<D> {
             dies: None,
             reborn_at: None,
             disk_full: false,
+            outside_gone: false,
             late: Duration::ZERO,
             doubled: None,
             swapped: false,
@@ -223,6 +225,7 @@ impl<D: Director> World<D> {
         self.doubled = None;
         self.swapped = false;
         self.disk_full = false;
+        self.outside_gone = false;
     }
 
     fn note(&mut self, after: Duration, input: Input) {
@@ -264,6 +267,7 @@ impl<D: Director> World<D> {
                 self.now.wall.0 += i64::try_from(time.as_millis()).unwrap_or(0);
             }
             Deed::DiskFull(full) => self.disk_full = full,
+            Deed::OutsideGone(gone) => self.outside_gone = gone,
             Deed::Host(event) => self.hear(Input::Host(event)),
             Deed::ProgramChanges(id) => self.hear(Input::ProgramChanged(id)),
             Deed::LateReports(by) => self.late = by,
@@ -487,8 +491,19 @@ impl<D: Director> World<D> {
             Effect::Probe { probe, listed, run, timeout, .. } => {
                 self.probe(probe, listed, run, timeout);
             }
+            Effect::Look { probe, service, .. } => {
+                let outcome =
+                    if self.outside_gone { Outcome::Fail(self.missing(&service)) } else { Outcome::Pass };
+                self.note(Duration::from_millis(20), Input::Probe { probe, outcome });
+            }
             Effect::WatchProgram(_) | Effect::UnwatchProgram(_) => {}
         }
+    }
+
+    fn missing(&self, id: &ServiceId) -> String {
+        let spec = self.host.config.as_ref().and_then(|c| c.services.get(&id.name));
+        let names = spec.and_then(|s| s.wait_for.as_ref()).map(|w| w.names.join(", "));
+        format!("{}: connection refused", names.unwrap_or_default())
     }
 
     fn commit(&mut self, record: Record) {

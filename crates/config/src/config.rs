@@ -260,6 +260,8 @@ pub struct ServiceConfig {
     pub no_new_privileges: bool,
     /// By number, sorted; `Some` drops all others.
     pub capabilities: Option<Box<[u8]>>,
+    /// What must be there before its start. Times are in the spec.
+    pub wait_for: Option<Box<Wait>>,
     /// How readiness is seen. Times are in the spec.
     pub ready: Ready,
     /// The checks that go on, as in the spec, where the times are.
@@ -290,7 +292,7 @@ pub(crate) struct Places {
     pub(crate) env_file: At,
     /// `user`, else `group`.
     pub(crate) account: At,
-    /// `hooks`, else `guards`, else `escalation`.
+    /// `hooks`, else `guards`, else `escalation`, else `wait_for`.
     pub(crate) hooks: At,
     pub(crate) ready: At,
     pub(crate) stop: At,
@@ -381,6 +383,26 @@ pub enum Ready {
     },
     /// `READY=1`.
     Notify,
+}
+
+/// What a service waits for before its start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wait {
+    /// All of these, in the order of the spec's names.
+    pub on: Box<[Outside]>,
+    /// The command that decides when they do not come.
+    pub run: Option<Command>,
+}
+
+/// Something outside that a service waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outside {
+    /// It answers, or is a file that exists.
+    Answer(Ready),
+    /// A file system is mounted on this folder.
+    Mount(Box<str>),
+    /// A service of the system runs.
+    Service(Box<str>),
 }
 
 impl Ready {

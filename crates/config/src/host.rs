@@ -153,9 +153,12 @@ fn programs<'a>(
         .iter()
         .flatten()
         .map(move |argv| ("an escalation's command", argv.as_slice(), places.hooks));
+    let wait_run = resolved.wait_run.iter();
+    let wait_run = wait_run.map(move |argv| ("the command of wait_for", argv.as_slice(), places.hooks));
     all.into_iter()
         .filter_map(|(whose, argv, at)| Some((whose, argv?.as_slice(), at)))
         .chain(commands)
+        .chain(wait_run)
         .chain(probes)
         .chain(guards)
         .chain(rungs)

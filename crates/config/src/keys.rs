@@ -4,25 +4,25 @@
 //! which, for the reference; `facts` says it for `diff` and `fingerprint`; a test holds the two together.
 
 mod guards;
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 
-use keepwell_core::escalation::{self, Rung};
 use keepwell_core::spec::{
-    Condition, Hook, Kind, OnCrashLoop, Policy, Probe, Purpose, Readiness, ServiceSpec, StopAction, StopStep,
-    To,
+    AfterWait, Kind, OnCrashLoop, Policy, Probe, Purpose, Readiness, ServiceSpec, WaitFor,
 };
 use serde::Serialize;
 
 use self::guards::GuardText;
+pub(crate) use self::written::number;
+use self::written::{Dependency, HookText, List, Octal, Quoted, Range, RungText, Step};
 use crate::config::{
-    BeatBy, Command, Config, Env, GuardianConfig, HookCommands, Method, Ready, ServiceConfig, StopAsk,
-    StopHow, WhenDaemonGone,
+    BeatBy, Command, Config, Env, GuardianConfig, HookCommands, Method, Ready, ServiceConfig, StopHow,
+    WhenDaemonGone,
 };
 use crate::element::duration::Written;
 use crate::element::env::EnvValue;
-use crate::element::signal::signal_name;
 use crate::element::{capability, size};
 use crate::http::{HttpExpect, HttpRequest, JsonValue, LineRule};
 
@@ -257,6 +257,9 @@ fn facts(spec: &ServiceSpec, config: &ServiceConfig, visit: &mut dyn FnMut(Fact<
     if let Some(timeout) = spec.stop_timeout {
         t.live("stop_timeout", &Written(timeout));
     }
+    if let Some(wait) = &spec.wait_for {
+        t.live("wait_for", &WaitText(wait, config.wait_for.as_ref().and_then(|wait| wait.run.as_ref())));
+    }
     if !spec.guards.is_empty() {
         t.live(
             "guards",
@@ -448,6 +451,26 @@ impl Display for Json<'_> {
     }
 }
 
+/// What is waited for, as it would be written.
+struct WaitText<'a>(&'a WaitFor, Option<&'a Command>);
+
+impl Display for WaitText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{ on = {}", List(self.0.names.iter().map(|name| Quoted(name))))?;
+        if let Some(timeout) = self.0.timeout {
+            write!(f, ", timeout = \"{}\"", Written(timeout))?;
+        }
+        match (self.0.then, self.1) {
+            (AfterWait::Fail, _) => write!(f, ", after = \"fail\" }}"),
+            (AfterWait::StartAnyway, _) => write!(f, ", after = \"start_anyway\" }}"),
+            (AfterWait::Run { timeout }, Some(command)) => {
+                write!(f, ", run = {{ command = {command}, timeout = \"{}\" }} }}", Written(timeout))
+            }
+            (AfterWait::Run { .. }, None) => write!(f, " }}"),
+        }
+    }
+}
+
 /// A check that goes on, as it would be written.
 struct ProbeText<'a>(&'a Probe, &'a Ready);
 
@@ -575,144 +598,6 @@ fn policy_word(policy: Policy) -> &'static str {
         Policy::Always => "always",
         Policy::OnFailure => "on-failure",
         Policy::Never => "never",
-    }
-}
-
-struct Quoted<'a>(&'a str);
-
-impl Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
-    }
-}
-
-struct Octal(u32);
-
-impl Display for Octal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:03o}", self.0)
-    }
-}
-
-struct Range<'a>(&'a (u16, u16));
-
-impl Display for Range<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            (low, high) if low == high => write!(f, "{low}"),
-            (low, high) => write!(f, "\"{low}-{high}\""),
-        }
-    }
-}
-
-/// `[a, b]`, from anything that can be walked twice.
-struct List<I>(I);
-
-impl<I: Iterator<Item: Display> + Clone> Display for List<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[")?;
-        for (i, item) in self.0.clone().enumerate() {
-            write!(f, "{}{item}", if i == 0 { "" } else { ", " })?;
-        }
-        f.write_str("]")
-    }
-}
-
-impl Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Command::Words(words) => List(words.iter().map(|w| Quoted(w))).fmt(f),
-            Command::Shell(line) | Command::Raw(line) => Quoted(line).fmt(f),
-        }
-    }
-}
-
-struct Step<'a>(&'a StopStep, &'a [StopAsk]);
-
-impl Display for Step<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step(step, asks) = self;
-        let wait = Written(step.wait);
-        match &step.action {
-            StopAction::Signal(signal) => {
-                let to = match step.to {
-                    To::Main => "main",
-                    To::Group => "group",
-                    To::Tree => "tree",
-                };
-                let signal = signal_name(*signal);
-                write!(f, "{{ signal = \"{signal}\", wait = \"{wait}\", to = \"{to}\" }}")
-            }
-            StopAction::Http(asking) | StopAction::Command(asking) => {
-                match asks.iter().find(|ask| ask.id == asking.id) {
-                    Some(ask) => write!(f, "{{ {}, wait = \"{wait}\" }}", ask.how),
-                    None => write!(f, "{{ {:?}, wait = \"{wait}\" }}", asking.words),
-                }
-            }
-        }
-    }
-}
-
-impl Display for StopHow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StopHow::Http(request) => request.fmt(f),
-            StopHow::Command(command) => write!(f, "command = {command}"),
-        }
-    }
-}
-
-/// A number for a request or a command, by which the core names it.
-pub(crate) fn number(how: &StopHow) -> u64 {
-    let mut hash = Fnv::START;
-    // It takes every text.
-    let _ = write!(hash, "{how}");
-    if let StopHow::Http(request) = how {
-        hash.text(&request.secrets());
-    }
-    hash.0
-}
-
-struct RungText<'a>(&'a Rung, Option<&'a Command>);
-
-impl Display for RungText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RungText(rung, command) = self;
-        let word = match (rung.then, command) {
-            (escalation::Then::Run { timeout }, Some(command)) => {
-                write!(f, "{{ exec = {command}, timeout = \"{}\"", Written(timeout))?;
-                return write!(f, ", times = {} }}", rung.times);
-            }
-            (escalation::Then::Restart | escalation::Then::Run { .. }, _) => "restart",
-            (escalation::Then::RestartDependents, _) => "restart_dependents",
-            (escalation::Then::FailOver, _) => "fail_over",
-            (escalation::Then::Stop, _) => "stop",
-        };
-        write!(f, "{{ then = \"{word}\", times = {} }}", rung.times)
-    }
-}
-
-struct Dependency<'a>(&'a keepwell_core::spec::Dependency);
-
-impl Display for Dependency<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let condition = match self.0.condition {
-            Condition::Started => "started",
-            Condition::Ready => "ready",
-            Condition::Completed => "completed",
-        };
-        let required = if self.0.required { "" } else { ", required = false" };
-        let bind = if self.0.bind { ", bind = true" } else { "" };
-        write!(f, "{{ condition = \"{condition}\"{required}{bind} }}")
-    }
-}
-
-struct HookText<'a>(&'a Hook, &'a Command);
-
-impl Display for HookText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let may_fail = if self.0.may_fail { ", may_fail = true" } else { "" };
-        write!(f, "{{ command = {}, timeout = \"{}\"{may_fail} }}", self.1, Written(self.0.timeout))
     }
 }
 

@@ -29,8 +29,8 @@ mod template;
 
 pub use config::{
     Account, Affinity, Beat, BeatBy, Bound, Command, Config, Context, CpuShare, Env, EnvValue, Evidence,
-    GuardianConfig, HookCommands, Limits, LogConfig, LogLevel, Method, Profile, Ready, Rotate, ServiceConfig,
-    StopAsk, StopHow, WhenDaemonGone,
+    GuardianConfig, HookCommands, Limits, LogConfig, LogLevel, Method, Outside, Profile, Ready, Rotate,
+    ServiceConfig, StopAsk, StopHow, Wait, WhenDaemonGone,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use element::command::{Split, SplitError, split};
@@ -45,6 +45,8 @@ pub use keepwell_core::spec::System;
 pub use keys::{Change, Class, diff};
 pub use load::load;
 pub use notify::{NotifyConfig, NotifyFormat, NotifyTo};
-pub use resolve::{ResolvedHooks, ResolvedLog, ResolvedReady, ResolvedService, ResolvedStop};
+pub use resolve::{
+    ResolvedHooks, ResolvedLog, ResolvedOutside, ResolvedReady, ResolvedService, ResolvedStop,
+};
 pub use schema::{reference, schema, starter};
 pub use source::{MAX_FILE, Source, read_sources};

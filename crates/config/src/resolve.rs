@@ -10,7 +10,8 @@ use keepwell_core::spec::System;
 
 use crate::address::{host_port, http_target};
 use crate::config::{
-    Account, Beat, Command, Context, Env, EnvValue, Limits, Ready, Rotate, ServiceConfig, StopAsk, StopHow,
+    Account, Beat, Command, Context, Env, EnvValue, Limits, Outside, Ready, Rotate, ServiceConfig, StopAsk,
+    StopHow,
 };
 use crate::diagnostic::Diagnostic;
 use crate::element::env::reserved;
@@ -48,6 +49,10 @@ pub struct ResolvedService {
     pub no_new_privileges: bool,
     /// By number, sorted; `Some` drops all others.
     pub capabilities: Option<Box<[u8]>>,
+    /// What must be there before its start, each with how people know it.
+    pub wait_for: Vec<ResolvedOutside>,
+    /// The command that decides when that does not come.
+    pub wait_run: Option<Vec<String>>,
     /// How readiness is seen.
     pub ready: ResolvedReady,
     /// The checks that go on.
@@ -126,6 +131,17 @@ pub enum ResolvedReady {
     },
     /// `READY=1`.
     Notify,
+}
+
+/// Something outside that a service waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ResolvedOutside {
+    /// It answers, or is a file that exists.
+    Answer(ResolvedReady),
+    /// A file system is mounted on this folder.
+    Mount(PathBuf),
+    /// A service of the system runs.
+    Service(String),
 }
 
 impl ResolvedReady {
@@ -362,6 +378,8 @@ impl ServiceConfig {
             no_new_privileges: self.no_new_privileges,
             capabilities: self.capabilities.clone(),
             heartbeat: self.heartbeat,
+            wait_for: self.outside(&filler, cx)?,
+            wait_run: hook(&self.wait_for.as_ref().and_then(|wait| wait.run.clone()))?,
             ready: check(&self.ready)?,
             probes: self.probes.iter().map(check).collect::<Result<_, _>>()?,
             hooks: match self.hooks.as_deref() {
@@ -386,6 +404,29 @@ impl ServiceConfig {
             escalation: self.escalation.iter().map(hook).collect::<Result<_, _>>()?,
             stop: self.stops(&filler)?,
             log: self.log_paths(&filler).map_err(trouble)?,
+        })
+    }
+
+    fn outside(&self, filler: &Filler<'_>, cx: &Context) -> Result<Vec<ResolvedOutside>, Diagnostic> {
+        let wrong = |why| Diagnostic::error("bad-value", format!("services.{}: wait_for: {why}", self.name));
+        self.wait_for
+            .iter()
+            .flat_map(|wait| &wait.on)
+            .map(|one| self.resolved_outside(one, filler, cx).map_err(wrong))
+            .collect()
+    }
+
+    pub(crate) fn resolved_outside(
+        &self,
+        one: &Outside,
+        filler: &Filler<'_>,
+        cx: &Context,
+    ) -> Result<ResolvedOutside, String> {
+        let fill = |text: &str| filler.fill(text, Rule::Plain).map(Cow::into_owned).map_err(|t| t.words());
+        Ok(match one {
+            Outside::Answer(ready) => ResolvedOutside::Answer(self.resolved_check(ready, filler, cx)?),
+            Outside::Mount(path) => ResolvedOutside::Mount(cx.base.join(fill(path)?)),
+            Outside::Service(name) => ResolvedOutside::Service(fill(name)?),
         })
     }
 

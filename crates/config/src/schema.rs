@@ -17,6 +17,7 @@ use crate::element::ready::ReadyTable;
 use crate::element::restart::{LimitTable, RawExitCodes, RawRestart};
 use crate::element::service::RawService;
 use crate::element::stop::RawStep;
+use crate::element::wait_for::RawWaitFor;
 use crate::keys::Class;
 use crate::read::Table;
 
@@ -84,6 +85,7 @@ pub fn reference() -> String {
     section::<RawGuard>(&mut out, "`guards`: each guard", "");
     section::<RungTable>(&mut out, "`escalation`: each step", "");
     section::<RawDependency>(&mut out, "`depends_on`: each service", "");
+    section::<RawWaitFor>(&mut out, "`wait_for`", "wait_for.");
     section::<RawHooks>(&mut out, "`hooks`", "hooks.");
     section::<RawHook>(&mut out, "`hooks`: each hook", "");
     section::<RawLog>(&mut out, "`log`", "log.");

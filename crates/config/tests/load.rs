@@ -103,6 +103,7 @@ fn every_key_arrives() {
     assert_eq!(
         ServiceSpec { fingerprint: 0, ..web },
         ServiceSpec {
+            wait_for: None,
             kind: Kind::Service,
             enabled: false,
             instances: 2,
@@ -447,4 +448,33 @@ fn nothing_prints_a_secret() {
 fn a_service_takes_little_memory() {
     let size = size_of::<keepwell_config::ServiceConfig>();
     assert!(size <= 656, "{size} bytes");
+}
+
+#[test]
+fn forms_of_waiting() {
+    use keepwell_core::spec::{AfterWait, WaitFor};
+    let wait = |text: &str| {
+        let config = good(&format!("[services.a]\ncommand = \"x\"\nwait_for = {text}\n"));
+        let spec = spec(&config, "a").wait_for?;
+        let built = config.services["a"].wait_for.as_ref().expect("both halves or none");
+        assert_eq!(spec.names.len(), built.on.len());
+        assert_eq!(matches!(spec.then, AfterWait::Run { .. }), built.run.is_some());
+        Some(spec)
+    };
+    let of = |names: &[&str], timeout, then| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Some(WaitFor { names, timeout: Some(timeout), then })
+    };
+    assert_eq!(wait("[]"), None);
+    assert_eq!(wait("\"tcp://db:5432\""), of(&["tcp db:5432"], secs(300), AfterWait::Fail));
+    let all = "[\"https://a/x?key=secret\", \"unix:a.sock\", \"file:/f\", \"mount:/m\", \"service:w32time\"]";
+    let names = ["https a/x", "unix a.sock", "file /f", "mount /m", "service w32time"];
+    assert_eq!(wait(all), of(&names, secs(300), AfterWait::Fail));
+    let anyway = "{ on = \"mount:/m\", timeout = \"2s\", after = \"start_anyway\" }";
+    assert_eq!(wait(anyway), of(&["mount /m"], secs(2), AfterWait::StartAnyway));
+    let run = AfterWait::Run { timeout: secs(30) };
+    assert_eq!(wait("{ on = \"mount:/m\", run = [\"./y\"] }"), of(&["mount /m"], secs(300), run));
+    let run = AfterWait::Run { timeout: secs(5) };
+    let written = "{ on = \"mount:/m\", run = { command = \"./y\", timeout = \"5s\" } }";
+    assert_eq!(wait(written), of(&["mount /m"], secs(300), run));
 }

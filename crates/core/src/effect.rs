@@ -109,6 +109,16 @@ pub enum Effect {
         /// An attempt that takes longer has failed.
         timeout: Duration,
     },
+    /// Look once at all that the service waits for before its start; `Input::Probe` with the same id follows within `timeout`,
+    /// and names what is missing.
+    Look {
+        /// Comes back with the answer.
+        probe: ProbeId,
+        /// Which service waits.
+        service: ServiceId,
+        /// What has not answered by then is missing.
+        timeout: Duration,
+    },
     /// Watch the service's program file; `Input::ProgramChanged` when it is made or replaced.
     WatchProgram(ServiceId),
     /// No longer.
@@ -120,6 +130,8 @@ pub enum Effect {
 pub enum Role {
     /// The guarded program.
     Main,
+    /// When what it waits for has not come.
+    WaitFor,
     /// Before it.
     PreStart,
     /// When it is up.

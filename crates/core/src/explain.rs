@@ -10,7 +10,7 @@ use crate::command::By;
 use crate::event::State;
 use crate::incident::{Incident, OpenIncident};
 use crate::service::{Alive, Ending, GaveUp, LastAnswer, Origin, Phase, Stage};
-use crate::spec::{Kind, Limit, Policy, Purpose, Readiness};
+use crate::spec::{AfterWait, Kind, Limit, Policy, Purpose, Readiness};
 use crate::supervisor::{DeadlineReason, Explanation, StepOutcome, StepRecord, Supervisor};
 use crate::time::{Human, Now, Wall};
 use crate::words;
@@ -64,6 +64,8 @@ impl Supervisor {
             },
             State::Waiting => match self.chain(i) {
                 Some(chain) => format!("{id} is waiting because {chain}"),
+                // The reason says it in the same words.
+                None if self.services[i].s.wait.is_some() => format!("{id} {reason}"),
                 None => format!("{id} is waiting because {reason}"),
             },
             State::Starting => format!("{id} is starting: {reason}"),
@@ -112,6 +114,7 @@ impl Supervisor {
                     format!("{starting} services are starting; at most {max} may at a time"),
                 );
             }
+            Phase::Waiting if s.wait.is_some() => self.explain_wait(i, now, lines),
             Phase::Alive(a) => {
                 if a.up.is_none() && a.started_up() {
                     self.explain_check(i, a, lines);
@@ -130,6 +133,24 @@ impl Supervisor {
         }
         if matches!(s.phase, Phase::PreStart | Phase::Spawning { .. } | Phase::Alive(_)) && s.hold.is_some() {
             lines.fact("started", self.reason_start(i));
+        }
+    }
+
+    /// What is not there yet, and for how long that may go on.
+    fn explain_wait(&self, i: usize, now: Now, lines: &mut Lines) {
+        let Some(spec) = &self.spec(i).wait_for else { return };
+        let Some(wait) = &self.services[i].s.wait else { return };
+        match &wait.last {
+            Some(missing) => lines.fact("waits for", missing.clone()),
+            None => lines.fact("waits for", spec.names.join(", ")),
+        }
+        if let Some(at) = wait.deadline {
+            let then = match spec.then {
+                AfterWait::Fail => "the start has failed",
+                AfterWait::StartAnyway => "it starts without",
+                AfterWait::Run { .. } => "its fallback command decides",
+            };
+            lines.fact("if not", format!("{then} in {}", Human(at.since(now.mono))));
         }
     }
 
@@ -241,6 +262,8 @@ impl Supervisor {
                     DeadlineReason::Probe if matches!(&s.phase, Phase::Alive(a) if a.up.is_some() || !a.started_up()) => {
                         format!("it is checked again in {wait}")
                     }
+                    // Not told here: see below, and `explain_wait`.
+                    DeadlineReason::Look | DeadlineReason::WaitEnds => return,
                     DeadlineReason::Probe => format!("its readiness is checked again in {wait}"),
                     DeadlineReason::ReadyTimeout => format!("it has failed if it is not ready in {wait}"),
                     DeadlineReason::Up => format!("it counts as up in {wait}"),
@@ -273,6 +296,11 @@ impl Supervisor {
             Phase::GaveUp(_) => "nothing by itself",
             Phase::Waiting | Phase::BackingOff { .. } | Phase::CrashLooping { .. } if s.hold.is_some() => {
                 "starts when it is resumed"
+            }
+            Phase::Waiting if s.wait.as_ref().is_some_and(|wait| wait.next.is_some()) => {
+                let next = s.wait.as_ref().and_then(|wait| wait.next).unwrap_or(now.mono);
+                lines.fact("next", format!("it is looked for again in {}", Human(next.since(now.mono))));
+                return;
             }
             Phase::Waiting => match self.root_blocker(i).filter(|_| self.services[i].facet.absent) {
                 Some((root, _)) => {

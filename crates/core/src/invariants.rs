@@ -41,6 +41,7 @@ impl Supervisor {
                 let held = service.queued
                     || s.hold.is_some()
                     || service.parked.is_some()
+                    || s.wait.is_some()
                     || self.blocking(*i).next().is_some();
                 assert!(held, "{id} waits for nothing");
             }

@@ -227,6 +227,9 @@ impl Supervisor {
         if self.services[i].parked.is_some() && self.services[i].s.phase != Phase::Waiting {
             self.unpark(i);
         }
+        if self.services[i].s.wait.is_some() && self.services[i].s.phase != Phase::Waiting {
+            self.forget_wait(i);
+        }
         let new = self.facet(i);
         let old = core::mem::replace(&mut self.services[i].facet, new);
         if old == new {
@@ -272,7 +275,7 @@ impl Supervisor {
             }
             Phase::Waiting => {
                 let absent = held || self.waits_in_vain(i);
-                Facet { absent, kept: held, active: service.parked.is_some(), ..none }
+                Facet { absent, kept: held, active: service.parked.is_some() || s.wait.is_some(), ..none }
             }
             Phase::BackingOff { .. } => Facet { absent: held, active: !held, kept: held, ..none },
             Phase::CrashLooping { .. } => Facet { absent: true, active: !held, kept: held, ..none },

@@ -214,7 +214,7 @@ impl Supervisor {
             if again {
                 self.runs.remove(&run);
                 s.hook = None;
-                if role == Role::PreStart && s.phase == Phase::PreStart {
+                if matches!(role, Role::PreStart | Role::WaitFor) && s.phase == Phase::PreStart {
                     self.wait_to_start(i);
                 } else {
                     match role {
@@ -223,6 +223,7 @@ impl Supervisor {
                             self.hear_news(i, now);
                         }
                         Role::Main
+                        | Role::WaitFor
                         | Role::PreStart
                         | Role::PostStart
                         | Role::PreStop

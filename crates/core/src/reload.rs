@@ -260,6 +260,10 @@ impl Supervisor {
         let heartbeat = before.heartbeat != after.heartbeat;
         let from_now = |interval: Option<_>| interval.map(|d| (d, now.mono + d));
         let signs = (from_now(after.watchdog), from_now(after.heartbeat));
+        if before.wait_for != after.wait_for && self.services[i].s.wait.is_some() {
+            self.forget_wait(i);
+            self.enqueue(i);
+        }
         let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
         let owed = a.up.is_some() || !a.checked;
         if watchdog && owed {

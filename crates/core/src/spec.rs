@@ -71,6 +71,8 @@ pub struct ServiceSpec {
     pub instances: u16,
     /// What must be so before it starts.
     pub depends_on: Vec<Dependency>,
+    /// What must be there before it starts, and is none of ours.
+    pub wait_for: Option<WaitFor>,
     /// When it counts as up.
     pub ready: Readiness,
     /// What happens when it ends.
@@ -135,6 +137,31 @@ pub enum Condition {
     Ready,
     /// It is a oneshot and ended well.
     Completed,
+}
+
+/// See [`ServiceSpec::wait_for`]. The shell knows how to look at it (`Effect::Look`).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WaitFor {
+    /// How people know what is waited for, without secrets: `tcp db:5432`.
+    pub names: Vec<String>,
+    /// For so long; `None`: for ever.
+    pub timeout: Option<Duration>,
+    /// And after that.
+    pub then: AfterWait,
+}
+
+/// See [`WaitFor::then`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AfterWait {
+    /// The start has failed.
+    Fail,
+    /// It is started without.
+    StartAnyway,
+    /// A command decides: when it ends well the service is started, else the start has failed.
+    Run {
+        /// After which it is ended, and has failed.
+        timeout: Duration,
+    },
 }
 
 /// A service without a readiness check counts as up when it has been alive this long.
@@ -413,6 +440,7 @@ impl Default for ServiceSpec {
             kind: Kind::Service,
             enabled: true,
             instances: 1,
+            wait_for: None,
             depends_on: vec![],
             ready: Readiness::None,
             restart: RestartPolicy::default(),

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::effect::Role;
 use crate::event::State;
 use crate::graph::Edge;
 use crate::id::ServiceId;
@@ -139,6 +140,9 @@ impl Supervisor {
             Phase::GaveUp(why) => self.reason_gave_up(i, *why),
             Phase::Waiting => self.reason_waiting(i),
             Phase::BackingOff { .. } | Phase::CrashLooping { .. } => self.last_exit(i),
+            Phase::PreStart if s.hook.as_ref().is_some_and(|h| h.role == Role::WaitFor) => {
+                format!("its fallback command for what it waits for runs, {}", self.reason_start(i))
+            }
             Phase::PreStart => format!("its pre_start hook runs, {}", self.reason_start(i)),
             Phase::Spawning { .. } => self.reason_start(i),
             Phase::Alive(a) => {
@@ -182,6 +186,12 @@ impl Supervisor {
 
     fn reason_waiting(&self, i: usize) -> String {
         let blockers = self.blockers(i);
+        if let (Some(wait), Some(spec)) = (&self.services[i].s.wait, &self.spec(i).wait_for) {
+            return match &wait.last {
+                Some(missing) => format!("waits for {missing}"),
+                None => format!("waits for {}", spec.names.join(", ")),
+            };
+        }
         match blockers.as_slice() {
             [] => {
                 let max = self.specs.max_parallel_starts.unwrap_or(0);

@@ -227,6 +227,10 @@ pub enum DeadlineReason {
     Restart,
     /// A readiness check is due.
     Probe,
+    /// What the service waits for is looked at.
+    Look,
+    /// It has waited long enough.
+    WaitEnds,
     /// The time to become ready ends.
     ReadyTimeout,
     /// The service counts as up, or as ready, from then on.

@@ -80,6 +80,10 @@ impl Story {
                     self.probe = probe;
                     "probe".into()
                 }
+                Effect::Look { probe, .. } => {
+                    self.probe = probe;
+                    "look".into()
+                }
                 Effect::WatchProgram(_) => "watch".into(),
                 Effect::UnwatchProgram(_) => "unwatch".into(),
                 Effect::Commit(_) => "commit".into(),

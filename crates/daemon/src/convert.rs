@@ -70,6 +70,7 @@ pub fn class(class: ExitClass) -> &'static str {
 pub fn role(role: Role) -> &'static str {
     match role {
         Role::Main => "main",
+        Role::WaitFor => "wait_for",
         Role::PreStart => "pre_start",
         Role::PostStart => "post_start",
         Role::PreStop => "pre_stop",
@@ -240,6 +241,8 @@ fn deadline(why: DeadlineReason) -> &'static str {
     match why {
         DeadlineReason::Restart => "restart",
         DeadlineReason::Probe => "probe",
+        DeadlineReason::Look => "look",
+        DeadlineReason::WaitEnds => "wait ends",
         DeadlineReason::ReadyTimeout => "ready timeout",
         DeadlineReason::Up => "counts as up",
         DeadlineReason::ResetCount => "restart count resets",

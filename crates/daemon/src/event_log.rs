@@ -273,6 +273,7 @@ mod tests {
             Role::OnPowerChange,
             Role::OnSession,
             Role::Guard(0),
+            Role::WaitFor,
         ];
         let classes = [ExitClass::Success, ExitClass::Retry, ExitClass::ConfigError, ExitClass::Fatal];
         for role in roles {

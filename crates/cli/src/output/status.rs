@@ -96,6 +96,8 @@ fn next(s: &Status, clock: &Clock) -> String {
     };
     match s.state.as_str() {
         "waiting" | "degraded" if !blockers.is_empty() => blockers.join("; "),
+        // For what is no service of ours: the reason names it.
+        "waiting" if s.reason.starts_with("waits for ") => s.reason.clone(),
         "paused" => match (&s.hold, due) {
             (_, Some(due)) => due,
             (Some(hold), None) => format!("{hold} until keepwell resume {}", s.id()),

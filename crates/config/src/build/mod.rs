@@ -13,6 +13,7 @@ mod probes;
 mod process;
 mod ready;
 mod stop;
+mod wait_for;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -97,6 +98,7 @@ impl Building<'_, '_> {
         let fallback = raw.fallback.as_ref().map(|f| Arc::<str>::from(&*f.value.0));
         let ladder = raw.escalation.as_ref().map(|e| (&e.value, e.at));
         let escalation = self.escalation(ladder, fallback.is_some());
+        let wait_for = self.wait_for(raw.wait_for.as_ref());
         let readiness = self.ready(&raw, kind);
         let probes = self.probes(&raw, kind);
         let heartbeat = self.live(raw.live.as_ref().and_then(|l| l.value.1.as_ref()));
@@ -106,6 +108,7 @@ impl Building<'_, '_> {
             enabled: raw.enabled.as_ref().is_none_or(|e| e.value),
             instances,
             depends_on: self.depends_on(raw.depends_on.as_ref().map(|d| &d.value)),
+            wait_for: wait_for.spec,
             ready: readiness.spec,
             restart: self.restart(raw.restart.as_ref().map(|r| &r.value), kind, policy_is_own),
             stop,
@@ -123,6 +126,7 @@ impl Building<'_, '_> {
             fingerprint: 0,
         };
         let mut config = self.process(&raw, command, env);
+        config.wait_for = wait_for.how;
         config.ready = readiness.how;
         config.probes = probes.how.into();
         config.heartbeat = heartbeat.map(|(beat, _)| beat);
@@ -141,6 +145,7 @@ impl Building<'_, '_> {
             self.stop_targets(&config, raw.stop.as_ref().map(|s| &s.value));
             self.probe_targets(&config, &probes.places);
             self.guard_folders(&config, &raw);
+            self.wait_targets(&config, &wait_for.places);
         }
         no_effect::warn(self, &raw);
         spec.fingerprint = keys::fingerprint(&spec, &config);

@@ -189,7 +189,7 @@ fn number<const MAX: i64>(raw: Option<&Located<Int<1, MAX>>>, default: u32) -> u
 }
 
 /// How people know a check. What stands behind a `?` may be a secret.
-fn name(how: &Ready) -> String {
+pub(super) fn name(how: &Ready) -> String {
     match how {
         Ready::Http(ask) => {
             let (scheme, address) = ask.0.url.split_once("://").unwrap_or(("http", &ask.0.url));

@@ -104,6 +104,7 @@ impl Building<'_, '_> {
             limits: raw.limits.as_ref().map(|l| self.limits(&l.value)).unwrap_or_default(),
             no_new_privileges: flag(&raw.no_new_privileges),
             capabilities: raw.capabilities.as_ref().map(|c| c.value.0.clone()),
+            wait_for: None,
             ready: Ready::None,
             probes: Box::default(),
             heartbeat: None,
@@ -128,7 +129,10 @@ impl Building<'_, '_> {
             env_file: or_name(at(raw.env_file.as_ref())),
             account: or_name(at(raw.user.as_ref()).or(at(raw.group.as_ref()))),
             hooks: or_name(
-                at(raw.hooks.as_ref()).or(at(raw.guards.as_ref())).or(at(raw.escalation.as_ref())),
+                at(raw.hooks.as_ref())
+                    .or(at(raw.guards.as_ref()))
+                    .or(at(raw.escalation.as_ref()))
+                    .or(at(raw.wait_for.as_ref())),
             ),
             ready: or_name(at(raw.ready.as_ref())),
             stop: or_name(at(raw.stop.as_ref())),

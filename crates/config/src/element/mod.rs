@@ -33,3 +33,4 @@ pub(crate) mod service;
 pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod stop;
+pub(crate) mod wait_for;

@@ -22,6 +22,7 @@ use super::ready::RawReady;
 use super::restart::RawRestart;
 use super::scalar::{Filled, Int, Text, Texts, choice};
 use super::stop::RawStop;
+use super::wait_for::RawWaitFor;
 use crate::read::{Element, Key, Node, Reader, Table, nearest, schema_of, table};
 
 choice! { KindWord = Kind {
@@ -53,6 +54,8 @@ table! {
         instances: Int<1, MAX_INSTANCES> = "1", live;
         /// What must be so before it starts: a list of services, or a table of conditions.
         depends_on: RawDepends = "none", live;
+        /// What must be there before it starts and is no service of this guardian: a list of addresses, or a table.
+        wait_for: RawWaitFor = "none", live;
         /// When it counts as ready.
         ready: RawReady = "no check: up when alive for 1 s", table;
         /// Until it has passed, no other check is made and the service is not ready; when it fails, the start has failed.

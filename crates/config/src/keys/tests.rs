@@ -41,7 +41,7 @@ fn load_on(system: System, text: &str) -> Config {
 #[test]
 fn facts_and_definitions_agree_on_what_a_change_takes() {
     let full = include_str!("../../tests/good/full.toml");
-    let more = "[services.n]\ncommand = \"x\"\nready = { notify = true, watchdog = \"5s\" }\nlive = \"heartbeat\"\nenv_file = \"f\"\nguards = [{ when = \"cpu > 12.5%\" }, { when = \"io > 1MB/s\" }, { when = \"disk > 1GB\", folder = \"d\" }]\nforesee = false\nescalation = [\"restart\", { exec = \"./x\" }, \"fail_over\"]\nfallback = \"spare\"\n[services.spare]\ncommand = \"x\"\nenabled = false\n";
+    let more = "[services.n]\ncommand = \"x\"\nready = { notify = true, watchdog = \"5s\" }\nlive = \"heartbeat\"\nenv_file = \"f\"\nguards = [{ when = \"cpu > 12.5%\" }, { when = \"io > 1MB/s\" }, { when = \"disk > 1GB\", folder = \"d\" }]\nwait_for = \"tcp://db:5432\"\nforesee = false\nescalation = [\"restart\", { exec = \"./x\" }, \"fail_over\"]\nfallback = \"spare\"\n[services.spare]\ncommand = \"x\"\nenabled = false\n";
     let config = load(&format!("{full}\n{more}"));
     let raw = load_on(System::Windows, "[services.w]\ncommand_line = 'x y'\n");
     let mut seen: Vec<String> = vec![];

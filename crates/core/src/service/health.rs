@@ -67,6 +67,8 @@ impl Supervisor {
                 self.try_start(i, now);
             }
             DeadlineReason::Probe => self.probe_due(i, now),
+            DeadlineReason::Look => self.look_due(i, now),
+            DeadlineReason::WaitEnds => self.wait_ends(i, now),
             DeadlineReason::ReadyTimeout => self.ready_timeout(i, now),
             DeadlineReason::Up => self.become_up(i, now),
             DeadlineReason::ResetCount => {
@@ -135,7 +137,9 @@ impl Supervisor {
 
     pub(crate) fn on_probe(&mut self, now: Now, probe: ProbeId, outcome: Outcome) {
         let Some(i) = self.probes.remove(&probe) else { return };
-        let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
+        let Phase::Alive(a) = &mut self.services[i].s.phase else {
+            return self.looked(i, probe, outcome, now);
+        };
         if a.check.in_flight.is_none_or(|(p, _)| p != probe) {
             self.on_listed(i, probe, outcome, now);
             return;

@@ -10,6 +10,7 @@ mod hold;
 mod incident;
 mod ladder;
 mod news;
+mod outside;
 mod probes;
 pub(crate) mod restart;
 mod start;
@@ -75,6 +76,9 @@ pub struct ServiceSnapshot {
     pub(crate) restarts: u32,
     pub(crate) origin: Origin,
     pub(crate) hook: Option<HookRun>,
+    /// For what is outside, before a start. A new daemon waits anew.
+    #[serde(skip)]
+    pub(crate) wait: Option<Box<outside::Wait>>,
     /// What happened to the host and its hooks have not heard of yet; the first may be what its hook hears of now.
     pub(crate) news: Vec<HostEvent>,
     pub(crate) exits: Vec<ExitRecord>,
@@ -366,6 +370,7 @@ impl Default for ServiceSnapshot {
             restarts: 0,
             origin: Origin::Boot,
             hook: None,
+            wait: None,
             news: Vec::new(),
             exits: Vec::new(),
             last_stop: None,
@@ -518,11 +523,17 @@ impl ServiceSnapshot {
             Phase::Stopped
             | Phase::Completed
             | Phase::GaveUp(_)
-            | Phase::Waiting
             | Phase::PreStart
             | Phase::Spawning { .. }
             | Phase::BackingOff { .. }
             | Phase::CrashLooping { .. } => {}
+            Phase::Waiting => {
+                // People are told what is missing.
+                if let Some(wait) = self.wait.as_deref().filter(|_| !held && routine) {
+                    add(wait.due(), DeadlineReason::Look);
+                    add(wait.deadline, DeadlineReason::WaitEnds);
+                }
+            }
         }
         next
     }

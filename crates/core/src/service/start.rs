@@ -14,7 +14,7 @@ use crate::service::{
     Alive, Cause, Check, EXITS_KEPT, Ending, HookEnd, HookRun, KILL_AGAIN, MainRun, Origin, Phase, Probed,
     Stage,
 };
-use crate::spec::{Hook, Kind, Purpose, Readiness, UP_AFTER};
+use crate::spec::{AfterWait, Hook, Kind, Purpose, Readiness, UP_AFTER};
 use crate::supervisor::{ExitRecord, Supervisor};
 use crate::time::Now;
 
@@ -32,11 +32,18 @@ impl Supervisor {
             s.phase = Phase::Waiting;
             s.lost = missing;
             self.unpark(i);
+            self.forget_wait(i);
+        } else if self.must_wait(i, now) {
+            let s = &mut self.services[i].s;
+            s.phase = Phase::Waiting;
+            s.lost = missing;
+            self.unpark(i);
         } else if full {
+            let s = &mut self.services[i].s;
             s.phase = Phase::Waiting;
             self.park(i);
         } else {
-            s.lost = missing;
+            self.services[i].s.lost = missing;
             self.unpark(i);
             self.launch(i, now);
         }
@@ -44,6 +51,18 @@ impl Supervisor {
     }
 
     fn launch(&mut self, i: usize, now: Now) {
+        let asks = self.services[i].s.wait.as_ref().is_some_and(|wait| wait.asks);
+        self.begin_attempt(i, now);
+        if asks {
+            self.services[i].s.phase = Phase::PreStart;
+            self.start_hook(i, Role::WaitFor, now);
+        } else {
+            self.prepare_main(i, now);
+        }
+    }
+
+    /// Counts the attempt that begins.
+    pub(crate) fn begin_attempt(&mut self, i: usize, now: Now) {
         let mut tracker = core::mem::take(&mut self.services[i].s.tracker);
         let counted = tracker.launched(&self.spec(i).restart, now.mono);
         let s = &mut self.services[i].s;
@@ -57,6 +76,10 @@ impl Supervisor {
         }
         s.touched = false;
         self.services[i].s.program = self.spec(i).fingerprint;
+    }
+
+    /// The hook before the program, or the program.
+    fn prepare_main(&mut self, i: usize, now: Now) {
         if self.spec(i).hooks.pre_start.is_some() {
             self.services[i].s.phase = Phase::PreStart;
             self.start_hook(i, Role::PreStart, now);
@@ -81,6 +104,10 @@ impl Supervisor {
         let spec = self.spec(i);
         match role {
             Role::Main | Role::Stop => None,
+            Role::WaitFor => match spec.wait_for.as_ref()?.then {
+                AfterWait::Run { timeout } => Some(Hook { timeout, may_fail: false }),
+                AfterWait::Fail | AfterWait::StartAnyway => None,
+            },
             Role::PreStart => spec.hooks.pre_start.clone(),
             Role::PostStart => spec.hooks.post_start.clone(),
             Role::PreStop => spec.hooks.pre_stop.clone(),
@@ -501,18 +528,21 @@ impl Supervisor {
         match (&self.services[i].s.phase, role, failed) {
             (Phase::PreStart, Role::PreStart, None) => self.pre_start_done(i, now),
             (Phase::PreStart, Role::PreStart, Some(reason)) => {
-                let text = format!("its pre_start hook failed: {reason}");
-                let error = SpawnError { kind: SpawnErrorKind::Transient, text: text.clone() };
-                let record = ExitRecord {
-                    at: now.wall,
-                    outcome: Err(error),
-                    class: ExitClass::Retry,
-                    ran_for: Duration::ZERO,
-                    was_ready: false,
-                    expected: false,
-                };
-                self.record_exit(i, record);
-                self.begin_stop(i, Cause::Failed(text), now);
+                self.fail_before_start(i, format!("its pre_start hook failed: {reason}"), now);
+            }
+            (Phase::PreStart, Role::WaitFor, None) => {
+                if self.held_back(i) {
+                    self.wait_to_start(i);
+                } else {
+                    self.prepare_main(i, now);
+                }
+            }
+            (Phase::PreStart, Role::WaitFor, Some(reason)) => {
+                self.fail_before_start(
+                    i,
+                    format!("what it waits for is not there, and its fallback command failed: {reason}"),
+                    now,
+                );
             }
             (Phase::Alive(_), Role::PostStart, Some(reason)) => {
                 self.begin_stop(i, Cause::Failed(format!("its post_start hook failed: {reason}")), now);
@@ -523,9 +553,14 @@ impl Supervisor {
         }
     }
 
+    /// Held, or a dependency was lost meanwhile.
+    fn held_back(&self, i: usize) -> bool {
+        self.services[i].s.hold.is_some() || self.blocking(i).next().is_some()
+    }
+
     fn pre_start_done(&mut self, i: usize, now: Now) {
-        if self.services[i].s.hold.is_some() || self.blocking(i).next().is_some() {
-            // Held, or a dependency was lost meanwhile: it waits, and begins anew.
+        if self.held_back(i) {
+            // It waits, and begins anew.
             self.wait_to_start(i);
         } else {
             self.spawn_main(i, now);

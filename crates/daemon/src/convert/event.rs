@@ -397,7 +397,9 @@ fn state_changed(who: &str, to: State, reason: &str) -> String {
 /// What runs beside the main program: `pre_stop hook`, `stop command`.
 fn beside(r: Role) -> String {
     match r {
-        Role::Main | Role::Stop | Role::Guard(_) | Role::Escalation(_) => format!("{} command", role(r)),
+        Role::Main | Role::Stop | Role::WaitFor | Role::Guard(_) | Role::Escalation(_) => {
+            format!("{} command", role(r))
+        }
         Role::PreStart
         | Role::PostStart
         | Role::PreStop

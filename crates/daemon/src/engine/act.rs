@@ -36,6 +36,7 @@ fn number(role: Role) -> u8 {
         Role::OnResume => 8,
         Role::OnPowerChange => 9,
         Role::OnSession => 10,
+        Role::WaitFor => 11,
         Role::Guard(rule) => GUARD.saturating_add(rule),
         Role::Escalation(rung) => ESCALATION.saturating_add(rung),
     }
@@ -55,6 +56,7 @@ pub(super) fn role(number: u8) -> Option<Role> {
         9 => Some(Role::OnPowerChange),
         10 => Some(Role::OnSession),
         ESCALATION.. => Some(Role::Escalation(number - ESCALATION)),
+        11 => Some(Role::WaitFor),
         GUARD.. => Some(Role::Guard(number - GUARD)),
         _ => None,
     }
@@ -98,6 +100,10 @@ impl Engine {
             Effect::TakeEvidence { run, service, incident, notes, timeout } => {
                 self.take_evidence(now, run, &service, incident, notes, timeout);
             }
+            Effect::Look { probe, service, timeout } => match self.outside_of(&service) {
+                Ok(outside) => self.prober.look(probe, outside, timeout),
+                Err(why) => self.findings.push(Input::Probe { probe, outcome: Outcome::Fail(why) }),
+            },
             Effect::WatchProgram(service) => self.watch_program(&service),
             Effect::UnwatchProgram(service) => self.unwatch_program(&service),
         }

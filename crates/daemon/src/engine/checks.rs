@@ -6,7 +6,7 @@ use std::sync::Arc;
 use keepwell_core::ServiceId;
 
 use super::spawn::ReadyCheck;
-use crate::probe::Check;
+use crate::probe::{Check, Outside};
 
 /// A check by network or file, or by a program.
 #[derive(Clone)]
@@ -17,11 +17,15 @@ enum Kept {
 
 /// By instance, and which of its checks; `None`: the one that makes it ready.
 #[derive(Default)]
-pub(super) struct Checks(BTreeMap<ServiceId, BTreeMap<Option<usize>, Kept>>);
+pub(super) struct Checks {
+    tried: BTreeMap<ServiceId, BTreeMap<Option<usize>, Kept>>,
+    /// What is waited for before a start.
+    outside: BTreeMap<ServiceId, Arc<Outside>>,
+}
 
 impl Checks {
     pub(super) fn get(&self, id: &ServiceId, listed: Option<usize>) -> Option<ReadyCheck> {
-        self.0.get(id)?.get(&listed).map(|kept| match kept {
+        self.tried.get(id)?.get(&listed).map(|kept| match kept {
             Kept::Network(check) => ReadyCheck::Network(Arc::clone(check)),
             Kept::Exec => ReadyCheck::Exec,
         })
@@ -35,16 +39,26 @@ impl Checks {
             ReadyCheck::Exec => Kept::Exec,
             ReadyCheck::None(_) => return,
         };
-        self.0.entry(id.clone()).or_default().insert(listed, kept);
+        self.tried.entry(id.clone()).or_default().insert(listed, kept);
+    }
+
+    pub(super) fn outside(&self, id: &ServiceId) -> Option<Arc<Outside>> {
+        self.outside.get(id).cloned()
+    }
+
+    pub(super) fn keep_outside(&mut self, id: &ServiceId, outside: &Arc<Outside>) {
+        self.outside.insert(id.clone(), Arc::clone(outside));
     }
 
     /// A new run of it may have other settings.
     pub(super) fn forget(&mut self, id: &ServiceId) {
-        self.0.remove(id);
+        self.tried.remove(id);
+        self.outside.remove(id);
     }
 
     /// There is a new configuration.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.tried.clear();
+        self.outside.clear();
     }
 }

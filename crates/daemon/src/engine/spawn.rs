@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use keepwell_anchor::protocol::{OpenSlot, Request};
 use keepwell_config::{
-    Account, Bound, HttpTarget, ResolvedLog, ResolvedReady, ResolvedService, ResolvedStop, ServiceConfig,
+    Account, Bound, HttpTarget, ResolvedLog, ResolvedOutside, ResolvedReady, ResolvedService, ResolvedStop,
+    ServiceConfig,
 };
 use keepwell_core::event::{Level, SpawnError, SpawnErrorKind};
 use keepwell_core::{HostEvent, Role, RunId, ServiceId};
@@ -20,7 +21,7 @@ use keepwell_sdk::heartbeat::{ENDPOINT_VARIABLE, PERIOD_VARIABLE, TOKEN_VARIABLE
 
 use super::{Engine, PROGRAMS};
 use crate::log::{LogSpec, Sign};
-use crate::probe::{Check, HttpAsk, LineRule, Since, StopRequest, TlsFiles};
+use crate::probe::{Check, HttpAsk, Item, LineRule, Outside, Since, StopRequest, TlsFiles, What};
 
 /// What the anchor holds for a slot while there is no daemon, in bytes: a few screens of last words.
 const DRAIN_LIMIT: u32 = 256 * 1024;
@@ -70,6 +71,30 @@ impl Engine {
         found
     }
 
+    /// What it waits for before its start.
+    pub(super) fn outside_of(&mut self, id: &ServiceId) -> Result<Arc<Outside>, String> {
+        if let Some(known) = self.checks.outside(id) {
+            return Ok(known);
+        }
+        let names = self.supervisor.specs().services.get(&id.name).and_then(|s| s.wait_for.as_ref());
+        let names = names.map(|wait| wait.names.clone()).unwrap_or_default();
+        let resolved = self.resolve(id).map_err(|e| e.text)?;
+        let all = names.into_iter().zip(resolved.wait_for).map(|(name, one)| {
+            let what = match one {
+                // It counts whenever it was made.
+                ResolvedOutside::Answer(ready) => {
+                    check(ready, Since::wall(keepwell_core::Wall(0))).map(What::answers)
+                }
+                ResolvedOutside::Mount(folder) => Ok(What::mounted(folder)),
+                ResolvedOutside::Service(name) => Ok(What::runs(name)),
+            };
+            Item { name, what }
+        });
+        let outside = Arc::new(Outside::new(all.collect()));
+        self.checks.keep_outside(id, &outside);
+        Ok(outside)
+    }
+
     pub(super) fn log_spec(&self, id: &ServiceId) -> Option<LogSpec> {
         Some(spec_of(&self.resolve(id).ok()?.log))
     }
@@ -117,7 +142,7 @@ impl Engine {
         let mut resolved = match role {
             Role::PreStop | Role::PostStop | Role::Stop => self.resolve_end(id)?,
             Role::Guard(_) | Role::Escalation(_) => self.resolve(id)?,
-            Role::Main | Role::PreStart => {
+            Role::Main | Role::PreStart | Role::WaitFor => {
                 self.retired.remove(id);
                 self.checks.forget(id);
                 self.resolve(id)?
@@ -132,6 +157,7 @@ impl Engine {
         }
         let argv = match role {
             Role::Main => Some(std::mem::take(&mut resolved.argv)),
+            Role::WaitFor => resolved.wait_run.take(),
             Role::PreStart => hooks.pre_start,
             Role::PostStart => hooks.post_start,
             Role::PreStop => hooks.pre_stop,

@@ -9,6 +9,7 @@ mod answer;
 mod gate;
 mod grpc;
 mod http;
+mod outside;
 mod post;
 mod tls;
 
@@ -33,6 +34,7 @@ use grpc::GrpcCheck;
 use http::HttpCheck;
 
 pub use http::{HttpAsk, StatusRange, StopRequest};
+pub use outside::{Item, Outside, What};
 pub use post::{PostAnswer, post};
 pub use tls::TlsFiles;
 
@@ -327,6 +329,15 @@ impl Prober {
             under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&probe);
         });
         entered.insert(probe, task.abort_handle());
+    }
+
+    /// Looks at what a service waits for. `Input::Probe` with this id follows within `timeout`.
+    pub fn look(&self, probe: ProbeId, outside: Arc<Outside>, timeout: Duration) {
+        let engine = self.engine.clone();
+        self.runtime.spawn(async move {
+            let outcome = outside::look(&outside, timeout).await;
+            engine.deliver(Message::Input(Input::Probe { probe, outcome })).await;
+        });
     }
 
     /// Sends the request of a step of the stop ladder. `Input::AskedToStop` follows, unless no answer comes within `timeout`:

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -105,6 +106,49 @@ pub fn is_private(path: &Path) -> io::Result<bool> {
     Ok(fs::metadata(path)?.permissions().mode() & 0o077 == 0)
 }
 
+/// Whether a file system is mounted on this folder: proc_pid_mountinfo(5). One that autofs would mount when it is looked into is
+/// not there yet.
+///
+/// # Errors
+/// When the folder is not there, or may not be looked at.
+pub fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let path = fs::canonicalize(path)?;
+    Ok(mounted(&fs::read("/proc/self/mountinfo")?, path.as_os_str().as_bytes()))
+}
+
+/// The last mount on a folder is the one that is seen.
+fn mounted(table: &[u8], folder: &[u8]) -> bool {
+    let mut found = false;
+    for line in table.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b' ');
+        if fields.nth(4).is_some_and(|point| unescaped(point) == folder) {
+            let kind = fields.skip_while(|field| *field != b"-").nth(1);
+            found = kind != Some(b"autofs");
+        }
+    }
+    found
+}
+
+/// `\040` is a blank there, and so on, in octal.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
 /// Where the system's guardians have their state.
 #[must_use]
 pub fn system_state() -> PathBuf {
@@ -120,6 +164,22 @@ pub fn system_config() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_point_is_one_that_is_seen() {
+        let table = b"22 1 0:20 / / rw shared:1 - ext4 /dev/vda rw\n\
+            30 22 0:30 / /srv/my\\040data rw - nfs4 host:/x rw\n\
+            31 22 0:31 / /auto rw,relatime - autofs systemd-1 rw\n\
+            32 31 0:32 / /auto rw - ext4 /dev/vdb rw\n\
+            33 22 0:33 / /later rw - autofs systemd-1 rw\n";
+        let on = |folder: &str| mounted(table, folder.as_bytes());
+        assert!(on("/") && on("/srv/my data") && on("/auto"));
+        assert!(!on("/later") && !on("/srv") && !on("/srv/my\\040data"));
+        assert!(is_mount_point(Path::new("/proc")).unwrap());
+        assert!(!is_mount_point(Path::new("/proc/self")).unwrap());
+        let missing = is_mount_point(Path::new("/there/is/nothing")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_file_that_was_moved_away_is_told_from_the_one_in_its_place() {

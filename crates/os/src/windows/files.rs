@@ -23,7 +23,7 @@ use windows_sys::Win32::Security::{DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPT
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_ID_INFO, FILE_SHARE_DELETE,
     FILE_SHARE_READ, FILE_SHARE_WRITE, FileIdInfo, GetFileInformationByHandle, GetFileInformationByHandleEx,
-    WRITE_DAC,
+    GetVolumePathNameW, WRITE_DAC,
 };
 use windows_sys::Win32::System::Registry::{HKEY_LOCAL_MACHINE, RRF_RT_REG_SZ, RegGetValueW};
 
@@ -128,6 +128,24 @@ pub fn changed_at(path: &Path) -> io::Result<SystemTime> {
     // A file that was moved here keeps the time of its last write, and one that was copied here has a new time of creation.
     let time = |m: &fs::Metadata| Ok::<_, io::Error>(m.modified()?.max(m.created()?));
     Ok(time(&target)?.max(time(&own)?))
+}
+
+/// Whether a volume is mounted on this folder, or it is the root of a drive that is there (`GetVolumePathNameW`,
+/// <https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-getvolumepathnamew>).
+///
+/// # Errors
+/// When the folder is not there, or may not be looked at.
+pub fn is_mount_point(path: &Path) -> io::Result<bool> {
+    fs::metadata(path)?;
+    let mut volume = vec![0_u16; 32_768];
+    let room = u32::try_from(volume.len()).unwrap_or(u32::MAX);
+    // SAFETY: both are valid for the call; the first ends with a NUL, and the second has room for as much as is said.
+    check(unsafe { GetVolumePathNameW(wide_path(path).as_ptr(), volume.as_mut_ptr(), room) })?;
+    let end = volume.iter().position(|unit| *unit == 0).unwrap_or(volume.len());
+    let volume = PathBuf::from(OsString::from_wide(&volume[..end]));
+    // The parts are compared, so that a backslash at the end makes no difference; names differ by more than case.
+    let lower = |path: &Path| path.as_os_str().to_ascii_lowercase();
+    Ok(lower(volume.components().as_path()) == lower(path.components().as_path()))
 }
 
 /// Whether only the owner, Administrators and SYSTEM may read or write it.
