@@ -43,6 +43,8 @@ pub enum Deed {
     OutsideGone(bool),
     /// The host sleeps, wakes, or has another session.
     Host(HostEvent),
+    /// The host has too little of something from now on, and says so; or enough again.
+    Starved(bool),
     /// A program file is replaced.
     ProgramChanges(ServiceId),
     /// The next report comes so much later.

@@ -83,6 +83,8 @@ pub struct Ledger {
     restarts: BTreeMap<ServiceId, Vec<Mono>>,
     /// When living runs were ended because of a probe.
     healed: Vec<Mono>,
+    /// The host is starved, and says so when it is asked.
+    pub short_since: Option<Mono>,
     /// The states before the turn.
     states: BTreeMap<ServiceId, State>,
     /// A hold, a reload or a fault moved the bound on parallel starts.
@@ -131,6 +133,7 @@ impl Ledger {
             | Input::AskedToStop { .. }
             | Input::EvidenceTaken { .. }
             | Input::Host(_)
+            | Input::HostLoad(_)
             | Input::Probe { .. }
             | Input::Ready { .. }
             | Input::Stopping { .. }
@@ -233,6 +236,7 @@ impl Ledger {
             | Effect::Thaw { .. }
             | Effect::Probe { .. }
             | Effect::Look { .. }
+            | Effect::LookAtHost
             | Effect::WatchProgram(_)
             | Effect::UnwatchProgram(_) => {}
         }
@@ -278,6 +282,13 @@ impl Ledger {
                     if reason.starts_with("its live check") =>
                 {
                     self.healed.push(seen.now.mono);
+                    // What the host said a moment before it was short of something still holds.
+                    if self
+                        .short_since
+                        .is_some_and(|at| seen.now.mono.since(at) > std::time::Duration::from_secs(2))
+                    {
+                        return Err(format!("{id}: it was ended by a probe while the host was starved"));
+                    }
                     if let Some(Limit { max, window }) = specs.healing.limit {
                         self.healed.retain(|at| seen.now.mono.since(*at) < window);
                         if self.healed.len() > max as usize {
@@ -357,7 +368,9 @@ impl Ledger {
                 None => Ok(()),
                 Some(run) => Err(format!("{service} waits for what is outside while its run {run} lives")),
             },
-            Effect::Commit(_) | Effect::WatchProgram(_) | Effect::UnwatchProgram(_) => Ok(()),
+            Effect::Commit(_) | Effect::LookAtHost | Effect::WatchProgram(_) | Effect::UnwatchProgram(_) => {
+                Ok(())
+            }
         }
     }
 

@@ -496,7 +496,8 @@ fn plan_faults(world: &mut World<Chance>, specs: &Specs, d: &mut Prng, begin: Mo
             23 => Deed::DiskFull(d.percent(50)),
             24 => Deed::ProgramChanges(ServiceId::new(&*name, 1)),
             25 => Deed::LateReports(millis(d, 1, 5_000)),
-            28 | 29 => Deed::SwappedReports,
+            28 => Deed::Starved(d.percent(60)),
+            29 => Deed::SwappedReports,
             36 | 37 => Deed::OutsideGone(d.percent(60)),
             26 => Deed::DoubledReport(millis(d, 0, 30_000)),
             27 => {

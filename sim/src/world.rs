@@ -8,8 +8,8 @@ use keepwell_core::event::EventKind;
 use keepwell_core::spec::Purpose;
 use keepwell_core::supervisor::{Outcome, Persisted};
 use keepwell_core::{
-    By, Command, CommandError, Effect, Event, Input, Mono, Now, Plan, ProbeId, Role, RunId, ServiceId, Specs,
-    Supervisor, Wall,
+    By, Command, CommandError, Effect, Event, HostLoad, Input, Mono, Now, Plan, ProbeId, Role, RunId,
+    ServiceId, Specs, Supervisor, Wall,
 };
 
 pub use crate::deed::{Deed, Director, Saying};
@@ -177,7 +177,8 @@ impl<D: Director> World<D> {
                 let plant = self.plant;
                 self.turn(None, |sup, now| sup.handle_timeout(plant.clock(now)));
                 let due = self.sup.as_ref().and_then(Supervisor::next_deadline);
-                if let Some((at, why)) = due.filter(|(at, _)| *at <= self.now.mono) {
+                // At 0 stand starts beyond those of one turn.
+                if let Some((at, why)) = due.filter(|(at, _)| *at <= self.now.mono && *at > Mono(0)) {
                     self.fail(format!("{why:?} at {} is still due after handle_timeout", at.0));
                 }
             }
@@ -226,6 +227,7 @@ impl<D: Director> World<D> {
         self.swapped = false;
         self.disk_full = false;
         self.outside_gone = false;
+        self.ledger.short_since = None;
     }
 
     fn note(&mut self, after: Duration, input: Input) {
@@ -269,6 +271,9 @@ impl<D: Director> World<D> {
             Deed::DiskFull(full) => self.disk_full = full,
             Deed::OutsideGone(gone) => self.outside_gone = gone,
             Deed::Host(event) => self.hear(Input::Host(event)),
+            Deed::Starved(starved) => {
+                self.ledger.short_since = starved.then_some(self.now.mono);
+            }
             Deed::ProgramChanges(id) => self.hear(Input::ProgramChanged(id)),
             Deed::LateReports(by) => self.late = by,
             Deed::DoubledReport(after) => self.doubled = Some(after),
@@ -495,6 +500,11 @@ impl<D: Director> World<D> {
                 let outcome =
                     if self.outside_gone { Outcome::Fail(self.missing(&service)) } else { Outcome::Pass };
                 self.note(Duration::from_millis(20), Input::Probe { probe, outcome });
+            }
+            Effect::LookAtHost => {
+                let memory_stalls = self.ledger.short_since.map(|_| 60);
+                let load = HostLoad { memory_stalls, ..HostLoad::default() };
+                self.note(Duration::ZERO, Input::HostLoad(load));
             }
             Effect::WatchProgram(_) | Effect::UnwatchProgram(_) => {}
         }

@@ -119,6 +119,8 @@ pub enum Effect {
         /// What has not answered by then is missing.
         timeout: Duration,
     },
+    /// Something has failed: say what the host is short of. `Input::HostLoad` follows.
+    LookAtHost,
     /// Watch the service's program file; `Input::ProgramChanged` when it is made or replaced.
     WatchProgram(ServiceId),
     /// No longer.

@@ -15,6 +15,7 @@ use crate::service::{
     Alive, Cause, Facet, GaveUp, KILL_AGAIN, Origin, Phase, Service, ServiceSnapshot, Stage,
 };
 use crate::spec::{Condition, Kind, ServiceSpec, Specs};
+use crate::strain::Strain;
 use crate::supervisor::{Census, GuardianSnapshot, Supervisor};
 use crate::time::{Mono, Now, Wall};
 
@@ -39,6 +40,7 @@ impl Supervisor {
             runs: BTreeMap::new(),
             probes: BTreeMap::new(),
             blind_until: Mono(0),
+            strain: Strain::default(),
             timers: BTreeSet::new(),
             queue: VecDeque::new(),
             touched: Vec::new(),

@@ -146,7 +146,8 @@ impl Supervisor {
             | Input::SetWatchdog { .. }
             | Input::AdoptionDone
             | Input::ProgramChanged(_)
-            | Input::Host(_) => {}
+            | Input::Host(_)
+            | Input::HostLoad(_) => {}
         }
     }
 

@@ -17,7 +17,9 @@ use crate::guard::Usage;
 use crate::host::HostEvent;
 use crate::id::{ProbeId, RunId, ServiceId};
 use crate::service::Service;
+use crate::service::heal::Trial;
 use crate::spec::{ServiceSpec, Specs};
+use crate::strain::{HostLoad, Strain};
 use crate::time::{Mono, Now, Wall};
 
 pub use crate::service::ServiceSnapshot;
@@ -144,6 +146,8 @@ pub enum Input {
     ProgramChanged(ServiceId),
     /// Something happened to the host.
     Host(HostEvent),
+    /// The answer to `Effect::LookAtHost`.
+    HostLoad(HostLoad),
 }
 
 /// The answer of a probe.
@@ -347,6 +351,8 @@ pub struct Supervisor {
     pub(crate) probes: BTreeMap<ProbeId, usize>,
     /// The host or this daemon slept until just before: until then no failed probe counts.
     pub(crate) blind_until: Mono,
+    /// What the host has said of itself.
+    pub(crate) strain: Strain,
     /// The earliest deadline of each service that has one.
     pub(crate) timers: BTreeSet<(Mono, usize)>,
     /// Services whose surroundings changed: in this turn, or in one that had started enough already.
@@ -416,6 +422,8 @@ pub struct GuardianSnapshot {
     pub(crate) scaled: BTreeMap<String, u16>,
     /// When living runs were ended because of a probe, by budget, oldest first; the host's has no name.
     pub(crate) healed: BTreeMap<Arc<str>, VecDeque<Mono>>,
+    /// Budgets that were spent and are not open again.
+    pub(crate) trials: BTreeMap<Arc<str>, Trial>,
     /// The number of the last incident.
     pub(crate) incidents: u64,
 }
@@ -436,9 +444,10 @@ impl Supervisor {
     #[must_use]
     pub fn new(specs: Specs, persisted: Persisted, seed: u64, now: Now) -> Self {
         let Persisted { desired, enabled, holds, scaled, incidents } = persisted;
-        let healed = BTreeMap::new();
+        let (healed, trials) = (BTreeMap::new(), BTreeMap::new());
         let shutting_down = false;
-        let guardian = GuardianSnapshot { seed, lease: 1, shutting_down, enabled, scaled, healed, incidents };
+        let guardian =
+            GuardianSnapshot { seed, lease: 1, shutting_down, enabled, scaled, healed, trials, incidents };
         let mut this = Self::empty(specs, guardian);
         this.unborn = true;
         this.tell(now, None, None, EventKind::GuardianStarted);
@@ -489,6 +498,7 @@ impl Supervisor {
             Input::AdoptionDone => self.on_adoption_done(now),
             Input::ProgramChanged(id) => self.on_program_changed(now, &id),
             Input::Host(event) => self.on_host(now, event),
+            Input::HostLoad(load) => self.on_host_load(now, load),
         }
         self.settle(now);
     }

@@ -13,8 +13,8 @@ use keepwell_core::spec::{
 };
 use keepwell_core::supervisor::{Outcome, Persisted};
 use keepwell_core::{
-    By, Command, Effect, HostEvent, Input, Mono, Now, ProbeId, Role, RunId, ServiceId, ServiceSpec, Specs,
-    Supervisor, Wall,
+    By, Command, Effect, HostEvent, HostLoad, Input, Mono, Now, ProbeId, Role, RunId, ServiceId, ServiceSpec,
+    Specs, Supervisor, Wall,
 };
 
 /// A supervisor, its clock, and the runs of `web` that it asked for.
@@ -83,6 +83,10 @@ impl Story {
                 Effect::Look { probe, .. } => {
                     self.probe = probe;
                     "look".into()
+                }
+                Effect::LookAtHost => {
+                    self.sup.handle(self.now, Input::HostLoad(HostLoad::default()));
+                    continue;
                 }
                 Effect::WatchProgram(_) => "watch".into(),
                 Effect::UnwatchProgram(_) => "unwatch".into(),

@@ -8,6 +8,7 @@ use crate::id::{ProbeId, RunId};
 use crate::service::start::first_check;
 use crate::service::{Alive, Cause, Check, LastAnswer, Origin, Phase, Probed, Stage};
 use crate::spec::{Kind, Purpose, Readiness, StopStep};
+use crate::strain::{HostSays, PATIENCE, Waiting};
 use crate::supervisor::{DeadlineReason, Outcome, Supervisor};
 use crate::time::{Human, Mono, Now};
 
@@ -73,6 +74,7 @@ impl Supervisor {
             DeadlineReason::Up => self.become_up(i, now),
             DeadlineReason::ResetCount => {
                 s.tracker.rested();
+                self.trial_passed(i);
                 self.touch(i);
             }
             DeadlineReason::StopStep => self.stop_step_due(i, now),
@@ -289,7 +291,7 @@ impl Supervisor {
         }
     }
 
-    fn watchdog_due(&mut self, i: usize, now: Now) {
+    pub(crate) fn watchdog_due(&mut self, i: usize, now: Now) {
         let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
         let Some((timeout, at)) = a.watchdog else { return };
         if slept_over(at, now) {
@@ -298,12 +300,21 @@ impl Supervisor {
             return;
         }
         let run = a.run;
+        match self.host_says(now) {
+            HostSays::Well => {}
+            HostSays::Short(_) => return self.put_off(i, now.mono + timeout, |a| &mut a.watchdog),
+            HostSays::NotYet => {
+                let until = now.mono + PATIENCE;
+                self.wait_for_host(Waiting::Sign(i, run, until));
+                return self.put_off(i, until, |a| &mut a.watchdog);
+            }
+        }
         self.tell(now, Some(i), Some(run), EventKind::WatchdogExpired { timeout });
         let words = alloc::format!("no life sign for {}", Human(timeout));
         self.begin_stop(i, Cause::Failed(words), now);
     }
 
-    fn heartbeat_due(&mut self, i: usize, now: Now) {
+    pub(crate) fn heartbeat_due(&mut self, i: usize, now: Now) {
         let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
         let Some((after, at)) = a.heartbeat else { return };
         if slept_over(at, now) {
@@ -311,6 +322,17 @@ impl Supervisor {
             self.touch(i);
             return;
         }
+        let run = a.run;
+        match self.host_says(now) {
+            HostSays::Well => {}
+            HostSays::Short(_) => return self.put_off(i, now.mono + after, |a| &mut a.heartbeat),
+            HostSays::NotYet => {
+                let until = now.mono + PATIENCE;
+                self.wait_for_host(Waiting::Sign(i, run, until));
+                return self.put_off(i, until, |a| &mut a.heartbeat);
+            }
+        }
+        let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
         // Where a budget is spent it is left as it is, and looked at again.
         a.heartbeat = Some((after, now.mono + after));
         let (run, new) = (a.run, !core::mem::replace(&mut a.silent, true));
@@ -318,6 +340,16 @@ impl Supervisor {
             self.tell(now, Some(i), Some(run), EventKind::HeartbeatLost { after });
         }
         self.heal(i, alloc::format!("no heartbeat for {}", Human(after)), new, now);
+        self.touch(i);
+    }
+
+    /// A sign that did not come is looked at again then.
+    fn put_off(&mut self, i: usize, until: Mono, sign: impl Fn(&mut Alive) -> &mut Option<(Duration, Mono)>) {
+        if let Phase::Alive(a) = &mut self.services[i].s.phase
+            && let Some((_, due)) = sign(a)
+        {
+            *due = until;
+        }
         self.touch(i);
     }
 

@@ -16,6 +16,7 @@ use crate::service::restart::random;
 use crate::service::start::first_check;
 use crate::service::{Alive, LastAnswer, Phase, Probed};
 use crate::spec::{Kind, Probe, Purpose, Readiness};
+use crate::strain::{HostSays, PATIENCE, Waiting};
 use crate::supervisor::{Outcome, Supervisor};
 use crate::time::{Human, Mono, Now};
 
@@ -153,8 +154,31 @@ impl Supervisor {
             return;
         };
         let up = a.up.is_some();
+        // Whoever holds it knows; and one that is not up yet has the time of its readiness.
+        let counts = !held && (up || a.probes[k].purpose == Purpose::Startup);
+        let lost = a.probes[k].in_flight.map_or(now.mono, |(_, lost)| lost);
+        let mut short = None;
+        if let Outcome::Fail(why) = &outcome
+            && counts
+            && !blind
+        {
+            match self.host_says(now) {
+                HostSays::Well => {}
+                HostSays::Short(what) => short = Some(what),
+                HostSays::NotYet => {
+                    self.wait_for_host(Waiting::Probe(i, id, why.clone()));
+                    self.probes.insert(id, i);
+                    if let Phase::Alive(a) = &mut self.services[i].s.phase {
+                        a.probes[k].in_flight = Some((id, lost.max(now.mono + PATIENCE)));
+                    }
+                    self.retime(i);
+                    return;
+                }
+            }
+        }
+        let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
         let p = &mut a.probes[k];
-        let (_, lost) = p.in_flight.take().unwrap_or((id, now.mono));
+        p.in_flight = None;
         // Where an attempt took longer than the period, the next one follows at once.
         p.next = p.next.map(|at| at.max(now.mono));
         match outcome {
@@ -168,10 +192,13 @@ impl Supervisor {
             Outcome::Fail(why) if blind || slept_over(lost, now) => {
                 p.last = LastAnswer::Unknown(format!("{why}, just after the host or keepwell slept"));
             }
+            Outcome::Fail(why) if short.is_some() => {
+                let what = short.unwrap_or_default();
+                p.last = LastAnswer::Unknown(format!("{why}, while the host {what}"));
+            }
             Outcome::Fail(why) => {
                 p.passes = 0;
-                // Whoever holds it knows; and one that is not up yet has the time of its readiness.
-                if !held && (up || p.purpose == Purpose::Startup) {
+                if counts {
                     p.failures = p.failures.saturating_add(1);
                 }
                 p.last = LastAnswer::Failed(why.clone());
@@ -192,6 +219,11 @@ impl Supervisor {
             return;
         }
         let first = !core::mem::replace(&mut p.passed, true);
+        if purpose == Purpose::Live {
+            self.trial_passed(i);
+        }
+        let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
+        let p = &mut a.probes[k];
         if let Some((since, _)) = p.ill.take() {
             a.mended = true;
             if a.ill().is_none() && a.checked {

@@ -104,6 +104,7 @@ impl Engine {
                 Ok(outside) => self.prober.look(probe, outside, timeout),
                 Err(why) => self.findings.push(Input::Probe { probe, outcome: Outcome::Fail(why) }),
             },
+            Effect::LookAtHost => self.findings.push(Input::HostLoad(keepwell_os::strain::load())),
             Effect::WatchProgram(service) => self.watch_program(&service),
             Effect::UnwatchProgram(service) => self.unwatch_program(&service),
         }

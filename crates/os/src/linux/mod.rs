@@ -22,6 +22,7 @@ pub mod session;
 pub mod signals;
 pub mod spawn;
 pub mod stop;
+pub mod strain;
 pub mod tree;
 pub mod trust;
 pub mod voice;

@@ -23,6 +23,7 @@ pub mod session;
 pub mod signals;
 pub mod spawn;
 pub mod stop;
+pub mod strain;
 mod sys;
 pub mod tree;
 pub mod trust;
