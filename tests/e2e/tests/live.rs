@@ -27,6 +27,8 @@ fn one_that_answers_no_more_is_ended_and_started_again() {
     let words = format!("its live check (http 127.0.0.1:{port}/live) failed 2 times in a row");
     assert!(failed.text.contains(&words), "{}", failed.text);
     assert!(!events.iter().any(|e| e.text.contains("secret")));
+    // The new run is first checked somewhere within a period.
+    wait_until("a pass", || g.cli(&["explain", "web"]).all().contains("/live: passes"));
     g.cli(&["explain", "web"]).good().says(&[
         "its live check failed 2 times in a row",
         "live check",
