@@ -106,10 +106,13 @@ fn story(world: &mut World<Chance>, specs: &Specs, dice: &mut Prng) {
 /// Nothing will happen by itself but life signs.
 fn is_quiet(world: &World<Chance>) -> bool {
     let idle = |s: &ServiceStatus| {
-        // Until a check that goes on has made it well, or its ladder is done, it is not at rest, whatever is due before; nor while it waits for what
-        // is outside.
-        let ill = matches!(s.state, State::Starting | State::Stopping)
-            || s.reason.starts_with("not ready any more")
+        // A check that goes on makes it well, or ends it once a budget has room. `next` does not show it where a life sign
+        // is due before.
+        let checked = s.state == State::Degraded
+            && ["not ready any more", "its live check failed"].iter().any(|why| s.reason.starts_with(why));
+        // Nor is it at rest until its ladder is done, or while it waits for what is outside.
+        let ill = checked
+            || matches!(s.state, State::Starting | State::Stopping)
             || s.reason.starts_with("waits for ");
         let next = s.next.is_none_or(|(_, why)| {
             matches!(why, DeadlineReason::Watchdog | DeadlineReason::Heartbeat | DeadlineReason::HoldEnds)
