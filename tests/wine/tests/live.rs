@@ -67,3 +67,29 @@ fn lost_readiness_degrades_and_restarts_nobody() {
     assert_eq!((g.service("db").restarts, g.service("api").restarts), (0, 0));
     g.end();
 }
+
+/// The pipe is one that keepwell itself listens on: that for the heartbeats of another service.
+#[test]
+fn a_named_pipe_that_takes_connections_is_ready() {
+    needs_wine!();
+    let a = "[services.a]\ncommand = 'CHILD print-env'\nlive = { heartbeat = true, lost_after = '1h' }\n";
+    let mut g = Guardian::new(a);
+    g.start(&[]);
+    g.wait_answering();
+    g.wait_state("a", &["running"]);
+    let log = g.wait_log("a", "KEEPWELL_HEARTBEAT_PERIOD_MS=");
+    let pipe = log.lines().find_map(|line| line.strip_prefix("KEEPWELL_HEARTBEAT=")).expect("it has one");
+    let config = fs::read_to_string(g.path("keepwell.toml")).expect("it was written");
+    let b = |name: &str, pipe: &str| {
+        format!(
+            "[services.{name}]\ncommand = 'CHILD hang'\nready = {{ pipe = '{pipe}', period = '200ms' }}\n"
+        )
+    };
+    let more = format!("{config}\n{}{}", b("b", pipe.trim()), b("never", r"\\.\pipe\there is none"));
+    g.write("keepwell.toml", &more);
+    g.cli(&["reload"]).good();
+    g.wait_state("b", &["ready"]);
+    g.wait_for("an answer", |_| g.cli(&["explain", "never"]).all().contains("there is none"));
+    g.wait_state("never", &["starting"]);
+    g.end();
+}
