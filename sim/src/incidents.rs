@@ -1,8 +1,11 @@
 //! The second book of incidents: what was told of them, held against what the core says is open.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use keepwell_core::event::{EventKind, State};
+use keepwell_core::incident::OpenIncident;
+use keepwell_core::spec::UP_AFTER;
 use keepwell_core::supervisor::ServiceStatus;
 use keepwell_core::{Event, Now, ServiceId, Supervisor};
 
@@ -74,16 +77,16 @@ pub fn check_standby(sup: &Supervisor, now: Now) -> Result<(), String> {
             let spec = sup.specs().services.get(&s.id.name);
             spec.is_some_and(|spec| spec.fallback.as_deref() == Some(fallback)) && failing.contains(&s.id)
         };
-        let down = |s: &ServiceStatus| {
-            matches!(
-                s.state,
-                State::BackingOff
-                    | State::CrashLooping
-                    | State::GaveUp
-                    | State::Starting
-                    | State::Waiting
-                    | State::Stopping
-            )
+        let down = |s: &ServiceStatus| match s.state {
+            State::BackingOff
+            | State::CrashLooping
+            | State::GaveUp
+            | State::Starting
+            | State::Waiting
+            | State::Stopping => true,
+            // Without a readiness check it runs from the start, and is up only when it has lived for a while.
+            State::Running => Duration::from_millis(now.wall.0.abs_diff(s.since.0)) <= UP_AFTER,
+            State::Ready | State::Degraded | State::Paused | State::Stopped | State::Completed => false,
         };
         if standing && !all.iter().any(|s| of_it(s) && down(s)) {
             return Err(format!("{fallback} stands in for nobody, not even {name}"));
@@ -98,6 +101,15 @@ pub fn check_standby(sup: &Supervisor, now: Now) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A heartbeat is owed and does not come. As long as a budget forbids the restart it is asked for again each time that it
+/// is due.
+pub fn is_silent(sup: &Supervisor, now: Now, status: &ServiceStatus) -> bool {
+    let beats = sup.specs().services.get(&status.id.name).is_some_and(|spec| spec.heartbeat.is_some());
+    let well = matches!(status.state, State::Ready | State::Running) && status.hold.is_none();
+    let open = |o: &OpenIncident| o.service == status.id && o.closes.is_none();
+    beats && well && sup.incidents(now).iter().any(open)
 }
 
 /// When nothing more happens, what is well has no incident, or one that is about to end.

@@ -105,22 +105,23 @@ fn story(world: &mut World<Chance>, specs: &Specs, dice: &mut Prng) {
 
 /// Nothing will happen by itself but life signs.
 fn is_quiet(world: &World<Chance>) -> bool {
+    let Some(sup) = &world.sup else { return false };
     let idle = |s: &ServiceStatus| {
         // A check that goes on makes it well, or ends it once a budget has room. `next` does not show it where a life sign
         // is due before.
         let checked = s.state == State::Degraded
             && ["not ready any more", "its live check failed"].iter().any(|why| s.reason.starts_with(why));
-        // Nor is it at rest until its ladder is done, or while it waits for what is outside.
+        // Nor is it at rest until its ladder is done, or while it waits for what is outside or owes a heartbeat.
         let ill = checked
             || matches!(s.state, State::Starting | State::Stopping)
-            || s.reason.starts_with("waits for ");
+            || s.reason.starts_with("waits for ")
+            || crate::incidents::is_silent(sup, world.now, s);
         let next = s.next.is_none_or(|(_, why)| {
             matches!(why, DeadlineReason::Watchdog | DeadlineReason::Heartbeat | DeadlineReason::HoldEnds)
         });
         next && !ill
     };
-    world.sup.is_some()
-        && world.host.reports.is_empty()
+    world.host.reports.is_empty()
         && world
             .host
             .agenda
