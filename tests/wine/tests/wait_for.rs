@@ -10,7 +10,7 @@ fn a_start_waits_for_a_port_a_file_a_drive_and_a_service() {
     let port = free_port();
     let mut g = Guardian::new(&format!(
         "[services.a]\ncommand = 'CHILD hang'\n\
-         wait_for = ['tcp://127.0.0.1:{port}', 'file:gate', 'mount:C:\\', 'service:RpcSs']\n\
+         wait_for = ['tcp://127.0.0.1:{port}', 'file:gate', 'mount:C:\\', 'service:PlugPlay']\n\
          [services.b]\ncommand = 'CHILD hang'\n\
          wait_for = {{ on = ['mount:C:\\windows', 'service:no such service'], timeout = '1s', after = 'start_anyway' }}\n"
     ));
