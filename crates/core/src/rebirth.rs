@@ -10,7 +10,7 @@ use crate::effect::{Effect, Role};
 use crate::event::{EventKind, ExitStatus};
 use crate::id::{RunId, ServiceId};
 use crate::service::{Asked, Cause, Ending, HookEnd, Origin, Phase, Probed, ServiceSnapshot, Stage};
-use crate::supervisor::{Adoption, Input, Supervisor};
+use crate::supervisor::{Adoption, Input, ReloadAction, Supervisor};
 use crate::time::Now;
 
 impl Supervisor {
@@ -43,7 +43,7 @@ impl Supervisor {
             let i = self.add_instance(&id, now);
             self.services[i].s = s;
         }
-        self.finish_reload();
+        self.finish_reload(now);
         self.build_graph();
         for i in self.index.values().copied().collect::<Vec<_>>() {
             let s = &self.services[i].s;
@@ -71,8 +71,24 @@ impl Supervisor {
         self.adoption = Some(Adoption { known, ..Adoption::default() });
     }
 
-    /// A predecessor may have left a new configuration, and not all that followed from it: what is no longer in it goes.
-    fn finish_reload(&mut self) {
+    /// A predecessor may have left a new configuration, and not all that followed from it: what is no longer in it goes, and
+    /// what is in it again comes back.
+    fn finish_reload(&mut self, now: Now) {
+        let again = |id: &ServiceId| {
+            let i = *self.index.get(id)?;
+            let spec = self.specs.services.get(&id.name).filter(|_| self.services[i].s.removed)?;
+            Some((id.clone(), self.new_action(id, spec)))
+        };
+        let back: Vec<_> = self.wanted_instances().iter().filter_map(again).collect();
+        for (id, action) in back {
+            let i = self.add_beside(&id, now);
+            let s = &mut self.services[i].s;
+            s.desired = action == ReloadAction::New;
+            s.origin = Origin::Reload;
+            if let Phase::Ending(e) = &mut s.phase {
+                e.again = true;
+            }
+        }
         let gone: Vec<usize> = self
             .index
             .iter()

@@ -66,7 +66,7 @@ impl Supervisor {
         self.guardian.enabled.get(name).copied().unwrap_or(spec.enabled)
     }
 
-    fn new_action(&self, id: &ServiceId, spec: &ServiceSpec) -> ReloadAction {
+    pub(crate) fn new_action(&self, id: &ServiceId, spec: &ServiceSpec) -> ReloadAction {
         // It comes back before it was gone: an operator's stop still counts.
         let stopped = |i: &usize| self.services[*i].s.stopped_by.is_some() && !self.services[*i].s.desired;
         if self.index.get(id).is_some_and(stopped) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use keepwell_core::effect::Record;
 use keepwell_core::event::{ExitStatus, SpawnError, SpawnErrorKind, State};
 use keepwell_core::spec::{Condition, Dependency, Kind, Policy, RestartPolicy, To};
-use keepwell_core::supervisor::{DeadlineReason, Finished, Persisted};
+use keepwell_core::supervisor::{DeadlineReason, Finished, Persisted, Snapshot};
 use keepwell_core::{
     By, Command, Effect, Input, Mono, Now, Progress, Role, RunId, ServiceSpec, Specs, Supervisor, Wall,
 };
@@ -224,4 +224,38 @@ fn what_will_not_come_is_not_waited_for() {
     let error = SpawnError { kind: SpawnErrorKind::Permanent, text: "no such program".into() };
     s.handle(at(2), Input::SpawnFailed { run: RunId(1), error });
     assert_eq!(s.progress(), Progress { failed: 2, ..Progress::default() });
+}
+
+#[test]
+fn what_was_on_its_way_out_comes_back_although_the_daemon_died_in_the_reload_that_has_it_again() {
+    let both = || pair(needs("db", true));
+    let web_alone = {
+        let mut specs = both();
+        specs.services.remove("db");
+        specs.services.insert(Arc::from("web"), ServiceSpec::default());
+        specs
+    };
+    let mut s = Supervisor::new(both(), Persisted::default(), 1, at(0));
+    s.handle(at(1), Input::Spawned { run: RunId(1), pid: 10 });
+    s.handle(at(2), Input::Spawned { run: RunId(2), pid: 11 });
+    s.reload(at(5_000), web_alone);
+    let (mut guardian, mut pieces) = (None, BTreeMap::new());
+    while let Some(piece) = s.poll_snapshot() {
+        match piece {
+            Snapshot::Guardian(piece) => guardian = Some(piece),
+            Snapshot::Service(id, piece) => drop(pieces.insert(id, piece)),
+            Snapshot::Removed(id) => drop(pieces.remove(&id)),
+        }
+    }
+    assert_eq!(states(&s, at(5_000)), [State::Stopping, State::Running]);
+
+    // Of the next reload only the new configuration was left with the anchor.
+    let mut s = Supervisor::restore(both(), guardian.unwrap(), pieces, at(6_000));
+    s.handle(at(6_000), Input::Adopted { run: RunId(1), pid: 10 });
+    s.handle(at(6_000), Input::Adopted { run: RunId(2), pid: 11 });
+    s.handle(at(6_000), Input::AdoptionDone);
+    s.handle(at(6_100), Input::Exited { run: RunId(1), status: ExitStatus::Code(0), tree_empty: true });
+    let started = |effect: &Effect| matches!(effect, Effect::Spawn { service, .. } if &*service.name == "db");
+    assert_eq!(effects(&mut s).iter().filter(|e| started(e)).count(), 1);
+    assert_eq!(states(&s, at(6_100))[0], State::Starting);
 }
