@@ -20,6 +20,8 @@ use crate::strain::{HostSays, PATIENCE, Waiting};
 use crate::supervisor::{Outcome, Supervisor};
 use crate::time::{Human, Mono, Now};
 
+/// Checks that are due within so long of each other are made together. Of a period under 5 s it is a hundredth.
+const SHARED: Duration = Duration::from_millis(50);
 /// A shorter one would be a busy loop.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 
@@ -78,10 +80,14 @@ impl Supervisor {
             if !p.is_on(up, started_up) {
                 p.next = None;
             } else if p.due().is_none() {
+                let from = (a.started + probe.initial_delay).max(now.mono);
                 // Wherever many start at once their checks must not stay in step. What starts up is looked at at once.
-                let spread =
-                    if p.purpose == Purpose::Startup { Duration::ZERO } else { within(probe.period, draw) };
-                p.next = Some((a.started + probe.initial_delay).max(now.mono) + spread);
+                p.next = Some(match p.purpose {
+                    Purpose::Startup => from,
+                    Purpose::Ready | Purpose::Live => {
+                        together(from + within(probe.period, draw), probe.period)
+                    }
+                });
             }
         }
     }
@@ -118,9 +124,11 @@ impl Supervisor {
         let draw = self.draw();
         let Phase::Alive(a) = &mut self.services[i].s.phase else { return };
         let p = &mut a.probes[k];
-        let first = startup && p.last == LastAnswer::None;
-        let next = if first { at + period / 2 + within(period / 2, draw) } else { at + period };
-        p.next = Some(if next <= now.mono { now.mono + period } else { next });
+        let next = match startup && p.last == LastAnswer::None {
+            true => together(at + period / 2 + within(period / 2, draw), period),
+            false => at + period,
+        };
+        p.next = Some(if next <= now.mono { together(now.mono + period, period) } else { next });
         let run = a.run;
         let id = ProbeId(self.new_id());
         if let Phase::Alive(a) = &mut self.services[i].s.phase {
@@ -278,6 +286,12 @@ impl Supervisor {
             self.touch(i);
         }
     }
+}
+
+/// The next moment that the checks of all services share: to wake up for one check costs as much as the check.
+fn together(at: Mono, period: Duration) -> Mono {
+    let step = u64::try_from((period / 100).min(SHARED).as_nanos()).unwrap_or(0).max(1);
+    Mono(at.0.div_ceil(step).saturating_mul(step))
 }
 
 /// A part of `period` that `draw` chooses.
