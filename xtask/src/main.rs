@@ -4,6 +4,8 @@
 //! fresh clone.
 
 mod bench;
+mod clients;
+mod debian;
 mod prometheus;
 mod schema;
 mod stages;

@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Result;
 
+use crate::debian;
 use crate::stages::Done;
-use crate::tool::{cargo, found, output, run, target_dir};
+use crate::tool::{cargo, run, target_dir};
 
 /// The packages, and a program of each.
 const PACKAGES: [(&str, &str); 2] =
@@ -63,29 +63,8 @@ fn programs() -> Result<Result<PathBuf, String>> {
     if all_in(&unpacked) {
         return Ok(Ok(unpacked));
     }
-    if !(found("apt-get") && found("dpkg")) {
-        return Ok(Err(
-            "Prometheus and Alertmanager are not installed, and this is no Debian to fetch them from".into(),
-        ));
-    }
-    fs::create_dir_all(&home)?;
-    let fetch = || {
-        let names = PACKAGES.map(|(package, _)| package);
-        run(Command::new("apt-get").args(["download", "-q"]).args(names).current_dir(&home))
-    };
-    if let Err(first) = fetch() {
-        // The list of packages may be old or absent, and only root may fetch it.
-        let root = output(Command::new("id").arg("-u")).as_deref() == Some("0");
-        let updated = if root { run(Command::new("apt-get").args(["update", "-q"])) } else { Err(first) };
-        if let Err(error) = updated.and_then(|()| fetch()) {
-            return Ok(Err(format!("Prometheus could not be fetched: {error:#}")));
-        }
-    }
-    for entry in fs::read_dir(&home)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "deb") {
-            run(Command::new("dpkg").arg("-x").arg(&path).arg(&home))?;
-        }
+    if let Err(why) = debian::unpack(&home, &PACKAGES.map(|(package, _)| package), false)? {
+        return Ok(Err(format!("Prometheus and Alertmanager are not installed: {why}")));
     }
     Ok(if all_in(&unpacked) { Ok(unpacked) } else { Err("Debian's packages lack a program".into()) })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::tool::{cargo, found, output, root, run, target_dir};
-use crate::{prometheus, schema, tidy, windows};
+use crate::{clients, debian, prometheus, schema, tidy, windows};
 
 /// How a stage ended that did not fail.
 pub(crate) enum Done {
@@ -42,6 +42,11 @@ const STAGES: &[Stage] = &[
         name: "prometheus",
         what: "metrics, rules and messages with a real Prometheus and Alertmanager",
         run: prometheus::test,
+    },
+    Stage {
+        name: "clients",
+        what: "programs of others: systemd-notify, sdnotify, a gRPC server, gdb",
+        run: clients::test,
     },
     Stage { name: "deny", what: "licences and sources of what we depend on", run: deny },
     Stage { name: "no-std", what: "the core for a target without std", run: no_std },
@@ -245,8 +250,7 @@ fn lacks_musl_gcc() -> Option<String> {
     if found("musl-gcc") {
         return None;
     }
-    let root = output(Command::new("id").arg("-u")).as_deref() == Some("0");
-    if !(root && found("apt-get")) {
+    if !(debian::is_root() && found("apt-get")) {
         return Some("musl-gcc is missing: apt-get install musl-tools, or the like".into());
     }
     println!("musl-gcc is missing and this is root: installing Debian's package musl-tools");

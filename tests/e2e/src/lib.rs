@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use keepwell_sdk::wire::{Event, Info, Status};
 use tempfile::TempDir;
 
+pub mod docs;
 pub mod http;
 pub mod sys;
+pub mod tls;
 
 /// A level that is not reached by then is a failure. Long, since many tests share few processors.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -120,6 +122,11 @@ impl Guardian {
         self.env.push((name.into(), value.into()));
     }
 
+    /// Gives a command those variables.
+    pub fn with_env<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.envs(self.env.iter().map(|(n, v)| (n, v)))
+    }
+
     /// Puts a disk of this size on a folder of it; false where that is not to be had.
     pub fn small_disk(&mut self, name: &str, size: &str) -> bool {
         if !sys::is_root() {
@@ -188,7 +195,7 @@ impl Guardian {
         command.env_remove("RUST_BACKTRACE");
         // Neither the tester's own guardian nor that of the host may answer.
         command.env("XDG_RUNTIME_DIR", self.path("no")).env("HOME", self.path("no"));
-        command.envs(self.env.iter().map(|(n, v)| (n, v)));
+        self.with_env(&mut command);
         sys::own_group(&mut command);
         if let Some(user) = self.user {
             sys::run_as(&mut command, user);

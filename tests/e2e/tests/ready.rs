@@ -132,68 +132,6 @@ fn a_probe_that_hangs_delays_nobody_else() {
     g.end();
 }
 
-fn has_systemd_notify() -> bool {
-    let there = Command::new("systemd-notify").arg("--version").output().is_ok_and(|o| o.status.success());
-    if !there {
-        eprintln!("skipped: systemd-notify is not installed (Debian's package systemd)");
-    }
-    there
-}
-
-/// The program itself, as shell services use it: it exits right after it has sent, waiting for a barrier or not.
-#[test]
-fn systemd_notify_drives_a_shell_service() {
-    if !has_systemd_notify() {
-        return;
-    }
-    for extra in ["", "--no-block"] {
-        let g = Guardian::up(&format!(
-            r#"
-            [services.a]
-            shell = true
-            command = '''
-                while ! test -e gate; do sleep 0.05; done
-                systemd-notify {extra} --status="warming up"
-                systemd-notify {extra} --ready --status="serving $$$$"
-                echo notified; sleep 1000
-            '''
-            ready = {{ notify = true, timeout = "1m" }}
-            "#
-        ));
-        g.wait_for("a started", |all| all[0].pid.is_some());
-        assert_eq!(g.service("a").state, "starting");
-        g.write("gate", "");
-        let a = g.wait_state("a", &["ready"]);
-        g.wait_log("a", "notified");
-        g.wait_for("its words", |all| {
-            all[0].status_text.as_deref().is_some_and(|t| t.starts_with("serving"))
-        });
-        assert_eq!(a.restarts, 0);
-        g.end();
-    }
-}
-
-/// The same from a service that runs as another user than keepwell: its helper is known by that user, dead or alive.
-#[test]
-fn systemd_notify_is_heard_from_a_service_of_another_user() {
-    if !has_systemd_notify() || !sys::is_root() {
-        eprintln!("skipped: needs systemd-notify and root");
-        return;
-    }
-    let g = Guardian::new(
-        r#"
-        [services.a]
-        shell = true
-        user = "nobody"
-        command = "systemd-notify --no-block --ready; sleep 1000"
-        ready = "notify"
-        "#,
-    );
-    g.cli(&["up", "--detach"]).good();
-    assert_eq!(g.service("a").state, "ready");
-    g.cli(&["down"]).good();
-}
-
 #[test]
 fn the_user_that_is_heard_is_the_one_that_the_service_runs_as_now() {
     if !sys::is_root() {

@@ -75,14 +75,22 @@ impl GrpcCheck {
         builder.max_header_list_size(16 << 10).initial_stream_window_size(64 << 10);
         let hands = builder.handshake(TokioIo::new(stream));
         let late = || format!("no answer from {name}");
-        let (mut sender, connection) = limit.run(late, hands).await?.map_err(|e| failure(&e, name))?;
+        let (mut sender, connection) = limit.run(late, hands).await?.map_err(|e| self.lost(&e, name))?;
         let request = self.request(limit);
         driven(connection, async {
             let answer = limit.run(late, sender.send_request(request)).await?;
-            let answer = answer.map_err(|e| failure(&e, name))?;
+            let answer = answer.map_err(|e| self.lost(&e, name))?;
             limit.run(|| format!("the answer of {name} did not end"), self.judge(answer, name)).await?
         })
         .await
+    }
+
+    fn lost(&self, error: &hyper::Error, name: &str) -> Failure {
+        let failure = failure(error, name);
+        match &self.tls {
+            Some(tls) => tls.lost(failure),
+            None => failure,
+        }
     }
 
     /// As in "gRPC over HTTP2" (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).

@@ -127,9 +127,17 @@ impl HttpCheck {
     pub(super) async fn attempt(&self, limit: Limit) -> Result<(), Failure> {
         let name = self.address.shown();
         self.ask(limit, &name, async |answer| {
-            self.expect.judge(answer.map_err(|e| failure(&e, &name))?, limit, &name).await
+            self.expect.judge(answer.map_err(|e| self.lost(&e, &name))?, limit, &name).await
         })
         .await
+    }
+
+    fn lost(&self, error: &hyper::Error, name: &str) -> Failure {
+        let failure = failure(error, name);
+        match &self.tls {
+            Some(tls) => tls.lost(failure),
+            None => failure,
+        }
     }
 
     /// Connects, sends the request and hands what comes back to `wanted`.
@@ -210,7 +218,7 @@ impl StopRequest {
         let sent = to.ask(limit, &name, async |answer| match answer {
             Ok(answer) => to.expect.judge(answer, limit, &name).await,
             Err(e) if is_gone(&e) => Ok(()),
-            Err(e) => Err(failure(&e, &name)),
+            Err(e) => Err(to.lost(&e, &name)),
         });
         sent.await.map_err(|failure| match failure {
             Failure::Service(why) | Failure::Ours(why) => why,

@@ -242,6 +242,7 @@ impl Failure {
             Kind::HostUnreachable | Kind::NetworkUnreachable => format!("{target} cannot be reached"),
             Kind::AddrNotAvailable => format!("{target} is no address of this host"),
             Kind::NotFound => format!("{target} does not exist"),
+            Kind::UnexpectedEof => format!("{target} closed the connection without an answer"),
             Kind::PermissionDenied => format!("permission denied on {target}"),
             _ => format!("{target}: {}", in_words(error)),
         };

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use keepwell_os::{in_words, trust};
@@ -14,9 +15,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::client::{ResolvesClientCert, Resumption};
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{
+    AlertDescription, CertificateError, ClientConfig, Error, RootCertStore, SignatureScheme,
+};
 
 use super::gate::Gate;
 use super::{Failure, Limit};
@@ -43,7 +47,23 @@ pub(super) struct Tls {
     /// What is offered by ALPN (RFC 7301); empty: nothing.
     speaks: &'static [u8],
     made: Mutex<Option<Arc<ClientConfig>>>,
+    nobody: Arc<Nobody>,
     gate: Gate,
+}
+
+/// Who has no certificate to show, and remembers that somebody asked for one.
+#[derive(Debug, Default)]
+struct Nobody(AtomicBool);
+
+impl ResolvesClientCert for Nobody {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
 }
 
 impl Tls {
@@ -52,7 +72,7 @@ impl Tls {
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| format!("`{host}` is no name that a certificate could be for"))?;
-        Ok(Tls { name, files, speaks, made: Mutex::default(), gate: Gate::new() })
+        Ok(Tls { name, files, speaks, made: Mutex::default(), nobody: Arc::default(), gate: Gate::new() })
     }
 
     pub(super) async fn connect(
@@ -62,14 +82,24 @@ impl Tls {
         target: &str,
     ) -> Result<TlsStream<TcpStream>, Failure> {
         let config = self.config(limit).await?;
+        self.nobody.0.store(false, Ordering::Relaxed);
         let hands = TlsConnector::from(config).connect(self.name.clone(), stream);
         match limit.run(|| format!("{target} did not finish the TLS handshake"), hands).await? {
             Ok(stream) => Ok(stream),
-            Err(e) => {
-                // Whoever changes certificates changes both ends, seldom in the same moment.
-                *self.made.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                Err(Failure::of(&e, target))
-            }
+            Err(e) => Err(self.lost(Failure::of(&e, target))),
+        }
+    }
+
+    /// A connection that was ended, by either end, without an answer. Many servers do so without a word when they miss a
+    /// certificate, and by TLS 1.3 only after the handshake.
+    pub(super) fn lost(&self, failure: Failure) -> Failure {
+        // Whoever changes certificates changes both ends, seldom in the same moment.
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        match failure {
+            Failure::Service(why) if self.nobody.0.load(Ordering::Relaxed) => Failure::Service(format!(
+                "{why}; it asked for a certificate, and keepwell has none to show (`certificate`, `key`)"
+            )),
+            Failure::Service(_) | Failure::Ours(_) => failure,
         }
     }
 
@@ -77,8 +107,8 @@ impl Tls {
         if let Some(config) = &*self.made.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Arc::clone(config));
         }
-        let (files, speaks) = (self.files.clone(), self.speaks);
-        let reading = self.gate.run(move || make(&files, speaks));
+        let (files, speaks, nobody) = (self.files.clone(), self.speaks, Arc::clone(&self.nobody));
+        let reading = self.gate.run(move || make(&files, speaks, nobody));
         // What keepwell trusts, or shows, says nothing of the service.
         let ours = |why: String| Failure::Ours(format!("could not try: {why}"));
         let made = limit.run(|| "certificates could not be read".to_owned(), reading).await;
@@ -92,7 +122,7 @@ impl Tls {
     }
 }
 
-fn make(files: &TlsFiles, speaks: &'static [u8]) -> io::Result<ClientConfig> {
+fn make(files: &TlsFiles, speaks: &'static [u8], nobody: Arc<Nobody>) -> io::Result<ClientConfig> {
     let roots = match &files.ca {
         Some(path) => Arc::new(authorities(path)?),
         None => system()?,
@@ -102,7 +132,7 @@ fn make(files: &TlsFiles, speaks: &'static [u8]) -> io::Result<ClientConfig> {
         .map_err(io::Error::other)?
         .with_root_certificates(roots);
     let mut config = match &files.identity {
-        None => builder.with_no_client_auth(),
+        None => builder.with_client_cert_resolver(nobody),
         Some((certificate, key)) => {
             let of = |path: &Path, e: String| io::Error::other(format!("{}: {e}", path.display()));
             let chain = certificates(certificate)?;
@@ -178,6 +208,17 @@ pub(super) fn words(error: &io::Error, target: &str) -> Option<String> {
                 "its certificate is for another name".to_owned()
             }
             other => format!("its certificate is not valid: {other}"),
+        },
+        Error::AlertReceived(said) => match said {
+            AlertDescription::CertificateRequired => "it refused the connection".to_owned(),
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied => "it does not take keepwell's certificate".to_owned(),
+            other => format!("it refused the connection by the TLS alert {other:?}"),
         },
         Error::InvalidMessage(_) => "what answered does not speak TLS".to_owned(),
         other => other.to_string(),

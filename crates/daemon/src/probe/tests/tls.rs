@@ -147,7 +147,15 @@ fn a_server_that_asks_for_a_certificate_gets_one() {
         let with = https("127.0.0.1", address, Some(authority.ca()), Some(authority.client()));
         assert_eq!(attempt(&with, LONG).await, Outcome::Pass);
         let without = attempt(&https("127.0.0.1", address, Some(authority.ca()), None), LONG).await;
-        assert!(failed(&without).starts_with(&address.to_string()), "{without:?}");
+        let words = "; it asked for a certificate, and keepwell has none to show (`certificate`, `key`)";
+        assert!(failed(&without).ends_with(words), "{without:?}");
+        let other = Authority::new();
+        let wrong = https("127.0.0.1", address, Some(authority.ca()), Some(other.client()));
+        let wrong = attempt(&wrong, LONG).await;
+        assert!(
+            failed(&wrong).starts_with(&format!("{address}: it does not take keepwell's certificate")),
+            "{wrong:?}"
+        );
     });
 }
 
