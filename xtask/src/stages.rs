@@ -40,7 +40,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "go", what: "the heartbeats' client in Go", run: go },
     Stage {
         name: "prometheus",
-        what: "metrics, rules and messages with a real Prometheus and Alertmanager",
+        what: "metrics and messages with a real Prometheus and Alertmanager, readiness with a real HAProxy",
         run: prometheus::test,
     },
     Stage {

@@ -159,7 +159,7 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
         build::check_defaults(r, d);
     }
     let bad = guardian.as_ref().is_some_and(|g| g.value.bad.contains(&"heartbeat"));
-    let guardian = guardian.map(|g| build::guardian(r, &g.value)).unwrap_or_default();
+    let guardian = guardian.map(|g| build::guardian(r, cx, &g.value)).unwrap_or_default();
     let heartbeat = match guardian.heartbeat {
         Some(address) => Asked::Is(address),
         None if bad => Asked::Bad,

@@ -21,7 +21,12 @@ fn name_of(file: &Path) -> String {
 fn context(name: &str) -> Context {
     let windows =
         ["docs/migrate-from-nssm.md", "docs/migrate-from-winsw.md"].iter().any(|p| name.starts_with(p));
-    let env = [("PATH", "/usr/bin:/bin"), ("HOME", "/home/anna"), ("TOKEN", "hidden")];
+    let env = [
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", "/home/anna"),
+        ("TOKEN", "hidden"),
+        ("KEEPWELL_SLACK", "https://hooks.example/hidden"),
+    ];
     Context {
         base: "/srv/shop".into(),
         state_dir: "/srv/shop/.keepwell".into(),

@@ -204,7 +204,8 @@ fn every_key_arrives() {
     assert_eq!((guardian.when_daemon_gone, guardian.log_level), (WhenDaemonGone::Block, LogLevel::Debug));
     assert_eq!(guardian.hang_after, secs(20));
     let notify: Vec<String> = guardian.notify.iter().map(ToString::to_string).collect();
-    let all = "crash_loop gave_up incident_opened incident_closed budget_spent leak_foreseen guard_tripped";
+    let all =
+        "crash_loop gave_up paged incident_opened incident_closed budget_spent leak_foreseen guard_tripped";
     assert_eq!(
         notify,
         [

@@ -13,7 +13,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, EventKind};
-use crate::time::{Mono, Wall};
+use crate::time::{Mono, Now, Wall};
 
 /// The first notice waits so long for others.
 pub const GATHER: Duration = Duration::from_secs(2);
@@ -44,6 +44,8 @@ pub enum Topic {
     CrashLoop,
     /// A service is not tried any more.
     GaveUp,
+    /// The escalation of a service has come to the step that calls for somebody.
+    Paged,
     /// An incident began.
     IncidentOpened,
     /// An incident is over.
@@ -60,9 +62,10 @@ pub enum Topic {
 
 impl Topic {
     /// Those that happen.
-    pub const ALL: [Topic; 7] = [
+    pub const ALL: [Topic; 8] = [
         Topic::CrashLoop,
         Topic::GaveUp,
+        Topic::Paged,
         Topic::IncidentOpened,
         Topic::IncidentClosed,
         Topic::BudgetSpent,
@@ -76,6 +79,7 @@ impl Topic {
         match self {
             Topic::CrashLoop => "crash_loop",
             Topic::GaveUp => "gave_up",
+            Topic::Paged => "paged",
             Topic::IncidentOpened => "incident_opened",
             Topic::IncidentClosed => "incident_closed",
             Topic::BudgetSpent => "budget_spent",
@@ -90,8 +94,8 @@ impl Topic {
     pub fn of(kind: &EventKind) -> Option<Topic> {
         Some(match kind {
             EventKind::CrashLooped { .. } => Topic::CrashLoop,
-            // The end of a ladder is one, too.
-            EventKind::GaveUp { .. } | EventKind::Paged { .. } => Topic::GaveUp,
+            EventKind::GaveUp { .. } => Topic::GaveUp,
+            EventKind::Paged { .. } => Topic::Paged,
             EventKind::IncidentOpened { .. } => Topic::IncidentOpened,
             EventKind::IncidentClosed(_) => Topic::IncidentClosed,
             EventKind::HealingHeld { .. } => Topic::BudgetSpent,
@@ -210,9 +214,9 @@ pub struct Outbox {
     /// When what waits is sent at the earliest, by its own age.
     gathered: Option<Mono>,
     current: Option<Current>,
-    /// What was said, when, and how often it was kept back since.
+    /// What was said, until when it is not said again, and how often it was kept back since.
     said: BTreeMap<Subject, (Mono, u32)>,
-    /// When messages were made, within [`SPAN`].
+    /// Until when each message counts that was made within [`SPAN`].
     made: VecDeque<Mono>,
     dropped: u64,
     /// All that ever found no room.
@@ -223,7 +227,8 @@ pub struct Outbox {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Current {
     message: Message,
-    made: Mono,
+    /// Then it is [`TOO_OLD`].
+    until: Mono,
     attempts: u32,
     /// An attempt is under way, or the next one is due.
     under_way: bool,
@@ -235,10 +240,10 @@ impl Outbox {
     pub fn push(&mut self, notice: Notice, now: Mono) {
         let subject = notice.subject();
         let mut notice = notice;
-        if let Some((at, again)) = self.said.get_mut(&subject) {
-            if now.since(*at) >= QUIET {
+        if let Some((until, again)) = self.said.get_mut(&subject) {
+            if now >= *until {
                 notice.repeated = *again;
-                (*at, *again) = (now, 0);
+                (*until, *again) = (now + QUIET, 0);
                 return self.add(notice, now);
             }
             *again = again.saturating_add(1);
@@ -247,10 +252,10 @@ impl Outbox {
             }
             return;
         }
-        self.said.retain(|_, (at, _)| now.since(*at) < QUIET);
+        self.said.retain(|_, (until, _)| now < *until);
         // Who is told of more things at once hears some of them twice.
         if self.said.len() < 4 * WAITING {
-            self.said.insert(subject, (now, 0));
+            self.said.insert(subject, (now + QUIET, 0));
         }
         self.add(notice, now);
     }
@@ -279,8 +284,9 @@ impl Outbox {
             while self.made.len() >= MESSAGES {
                 self.made.pop_front();
             }
-            self.made.push_back(now);
-            self.current = Some(Current { message, made: now, attempts: 0, under_way: false, next: now });
+            self.made.push_back(now + SPAN);
+            self.current =
+                Some(Current { message, until: now + TOO_OLD, attempts: 0, under_way: false, next: now });
         }
         let current = self.current.as_mut()?;
         current.under_way = true;
@@ -303,7 +309,7 @@ impl Outbox {
                 doubled.max(asked.unwrap_or_default()).min(LONGEST_RETRY)
             }
         };
-        if now.since(current.made) + wait >= TOO_OLD {
+        if now + wait >= current.until {
             return Some(self.give_up());
         }
         current.under_way = false;
@@ -324,6 +330,38 @@ impl Outbox {
         }
     }
 
+    /// The same when the whole guardian has ended meanwhile, and perhaps the host: its clock begins anew then, so what is left
+    /// of each time is counted by the calendar. `then` is when the outbox was stored.
+    #[must_use]
+    pub fn revive(mut self, then: Now, now: Now) -> Outbox {
+        let away = u64::try_from(now.wall.0.saturating_sub(then.wall.0)).unwrap_or(0);
+        let away = Duration::from_millis(away);
+        let moved = |at: Mono| now.mono + at.since(then.mono).saturating_sub(away);
+        self.said = self.said.into_iter().map(|(what, (until, n))| (what, (moved(until), n))).collect();
+        self.made = self.made.into_iter().map(moved).collect();
+        self.gathered = self.gathered.map(moved);
+        if let Some(current) = &mut self.current {
+            (current.until, current.next) = (moved(current.until), moved(current.next));
+        }
+        self.resume(now.mono);
+        self
+    }
+
+    /// The guardian ends: what is to be said is said now, unless it would be one message too many. What is not taken then is left.
+    pub fn hurry(&mut self, now: Mono) {
+        match &mut self.current {
+            Some(current) if !current.under_way => current.next = now,
+            Some(_) => {}
+            None => self.gathered = self.gathered.map(|_| now),
+        }
+    }
+
+    /// Whether the answer to an attempt is outstanding.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        self.current.as_ref().is_some_and(|c| c.under_way)
+    }
+
     /// When [`Outbox::poll`] has something, unless something happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
@@ -332,7 +370,7 @@ impl Outbox {
         }
         let gathered = self.gathered?;
         match self.made.front() {
-            Some(first) if self.made.len() >= MESSAGES => Some(gathered.max(*first + SPAN)),
+            Some(first) if self.made.len() >= MESSAGES => Some(gathered.max(*first)),
             Some(_) | None => Some(gathered),
         }
     }

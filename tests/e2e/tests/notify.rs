@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use keepwell_e2e::{Guardian, free_port, http, sys, wait_until};
 use serde_json::Value;
@@ -15,6 +16,7 @@ const TOKEN: &str = "t0ken-of-the-hook";
 struct Hook {
     port: u16,
     bodies: Arc<Mutex<Vec<Value>>>,
+    heads: Arc<Mutex<Vec<String>>>,
 }
 
 type Reply = fn(usize) -> Option<&'static str>;
@@ -27,14 +29,15 @@ impl Hook {
     fn at(port: u16, reply: Reply) -> Hook {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
         let bodies = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&bodies);
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let (kept, began) = (Arc::clone(&bodies), Arc::clone(&heads));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let kept = Arc::clone(&kept);
-                thread::spawn(move || take(stream, &kept, reply));
+                let (kept, began) = (Arc::clone(&kept), Arc::clone(&began));
+                thread::spawn(move || take(stream, &began, &kept, reply));
             }
         });
-        Hook { port, bodies }
+        Hook { port, bodies, heads }
     }
 
     fn url(&self) -> String {
@@ -52,7 +55,7 @@ impl Hook {
     }
 }
 
-fn take(stream: TcpStream, kept: &Mutex<Vec<Value>>, reply: Reply) {
+fn take(stream: TcpStream, heads: &Mutex<Vec<String>>, kept: &Mutex<Vec<Value>>, reply: Reply) {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
     while reader.read_line(&mut head).is_ok_and(|n| n > 2) {
@@ -62,6 +65,7 @@ fn take(stream: TcpStream, kept: &Mutex<Vec<Value>>, reply: Reply) {
         }
     }
     assert!(head.starts_with(&format!("POST /hooks/{TOKEN}")) || head.starts_with("POST /api"), "{head}");
+    heads.lock().expect("nobody panicked").push(head.to_lowercase());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).expect("as long as it says");
     let number = {
@@ -223,5 +227,140 @@ fn a_test_says_what_each_receiver_answered() {
         .with_code(2)
         .says(&["there is no receiver `nowhere`", "good"]);
     hides_the_token(&g);
+    g.end();
+}
+
+#[test]
+fn a_secret_is_taken_from_keepwells_own_environment_and_shown_nowhere() {
+    let hook = Hook::new(takes_all);
+    let mut g = Guardian::new(
+        "[keepwell]\nnotify = [{ name = 'ops', webhook = { from = 'KEEPWELL_OPS' }, headers = { Authorization = { from = 'KEEPWELL_AUTH' }, X-Team = 'red' } }]\n\
+         [services.web]\ncommand = 'CHILD print-env'\n",
+    );
+    g.set_env("KEEPWELL_OPS", &hook.url());
+    g.set_env("KEEPWELL_AUTH", &format!("Bearer {TOKEN}"));
+    g.cli(&["check"]).good();
+    g.start(&["--quiet"]);
+    g.wait_answering();
+    g.cli(&["notify", "test"]).good();
+    let head = hook.heads.lock().unwrap()[0].clone();
+    let authorization = format!("authorization: bearer {TOKEN}\r\n");
+    assert!(head.contains(&authorization) && head.contains("x-team: red\r\n"), "{head}");
+    // What begins with KEEPWELL_ is not passed on to services.
+    g.wait_log("web", "end of environment");
+    assert!(!g.log("web").contains(TOKEN), "{}", g.log("web"));
+
+    // What is not there is told with its place and its name, and nothing changes.
+    g.write("keepwell.toml", &g.read("keepwell.toml").replace("'KEEPWELL_AUTH'", "'KEEPWELL_NO_SUCH'"));
+    let refused = g.cli(&["reload"]).with_code(2);
+    refused.says(&["`KEEPWELL_NO_SUCH` is not set in keepwell's own environment", "keepwell.toml:2:"]);
+    assert!(!refused.all().contains(TOKEN), "{}", refused.all());
+    g.cli(&["notify", "test"]).good();
+    hides_the_token(&g);
+    g.end();
+}
+
+/// A receiver where nobody listens yet, and a service that gives up at once beside one that goes on.
+fn unheard(port: u16) -> Guardian {
+    let g = Guardian::up(&format!(
+        "[keepwell]\nnotify = [{{ name = 'ops', webhook = 'http://127.0.0.1:{port}/hooks/{TOKEN}', on = ['gave_up'] }}]\n\
+         [services.bad]\ncommand = 'CHILD exit 1'\nrestart = {{ policy = 'never' }}\n\
+         [services.other]\ncommand = 'CHILD hang'\n"
+    ));
+    g.wait_events("that nobody takes it", |all| all.iter().any(|e| e.text.contains("ops was not told")));
+    g
+}
+
+/// The next guardian tells it, once, and as the same message.
+fn heard_later(mut g: Guardian, hook: &Hook) {
+    g.start(&["--quiet"]);
+    g.wait_answering();
+    wait_until("it to arrive", || !hook.bodies().is_empty());
+    assert!(hook.bodies()[0]["id"].as_str().is_some_and(|id| id.ends_with("-1")), "{:?}", hook.bodies());
+    // It gave up again when it was started again, which was said just now.
+    g.wait_state("bad", &["gave up", "gave_up"]);
+    g.cli(&["notify", "test", "--to", "ops"]).good();
+    assert_eq!(hook.topics(), ["gave_up", "test"]);
+    g.end();
+}
+
+#[test]
+fn what_nobody_took_before_the_guardians_end_is_told_after_its_next_start() {
+    let port = free_port();
+    let mut g = unheard(port);
+    g.interrupt();
+    assert_eq!(g.wait_exit(), 0);
+    assert!(
+        g.read(".keepwell/keepwell.log").contains("1 thing could not be told to those who are to be"),
+        "{}",
+        g.traces()
+    );
+    let hook = Hook::at(port, takes_all);
+    heard_later(g, &hook);
+}
+
+#[test]
+fn what_nobody_took_is_told_after_the_next_start_also_when_the_whole_guardian_is_killed() {
+    let port = free_port();
+    let mut g = unheard(port);
+    let (anchor, daemon) = (g.anchor(), g.daemon());
+    // Neither has time to do anything about the other's end.
+    assert!(sys::kill(daemon, 19) && sys::kill(anchor, 9) && sys::kill(daemon, 9));
+    g.forget();
+    let hook = Hook::at(port, takes_all);
+    heard_later(g, &hook);
+}
+
+#[test]
+fn what_is_due_at_the_guardians_end_is_told_at_once() {
+    let hook = Hook::new(takes_all);
+    let mut g = Guardian::new(&format!(
+        "[keepwell]\nnotify = [{{ name = 'ops', webhook = '{}', on = ['gave_up'] }}]\n\
+         [services.job]\nkind = 'oneshot'\ncommand = 'CHILD exit 3'\n",
+        hook.url()
+    ));
+    g.start(&["--quiet"]);
+    assert_eq!(g.wait_exit(), 1, "{}", g.traces());
+    assert_eq!(hook.topics(), ["gave_up"]);
+}
+
+fn hangs(_: usize) -> Option<&'static str> {
+    None
+}
+
+#[test]
+fn a_receiver_that_hangs_delays_the_guardians_end_for_moments_only() {
+    let hook = Hook::new(hangs);
+    let mut g = Guardian::up(&format!(
+        "[keepwell]\nnotify = [\n\
+         {{ name = 'ops', webhook = '{}', on = ['gave_up'], timeout = '1m' }},\n\
+         {{ name = 'page', exec = ['sh', '-c', 'echo > paged; sleep 4712'], on = ['gave_up'], timeout = '1m' }} ]\n\
+         [services.bad]\ncommand = 'CHILD exit 1'\nrestart = {{ policy = 'never' }}\n\
+         [services.other]\ncommand = 'CHILD hang'\n",
+        hook.url()
+    ));
+    wait_until("both attempts", || !hook.bodies().is_empty() && g.path("paged").exists());
+    // Waits for half a minute only.
+    g.interrupt();
+    assert_eq!(g.wait_exit(), 0);
+    assert!(g.traces().contains("2 things could not be told to those who are to be"), "{}", g.traces());
+    g.assert_nothing_left(Duration::ZERO);
+}
+
+#[test]
+fn what_a_program_that_is_told_starts_ends_with_it() {
+    let g = Guardian::up(
+        "[keepwell]\nnotify = [\n\
+         { name = 'slow', exec = ['sh', '-c', 'setsid -f sleep 4711; echo > slow; sleep 4711'], on = ['gave_up'], timeout = '1s' },\n\
+         { name = 'quick', exec = ['sh', '-c', 'setsid -f sleep 4711; echo > quick'], on = ['gave_up'] } ]\n\
+         [services.bad]\ncommand = 'CHILD exit 1'\nrestart = { policy = 'never' }\n\
+         [services.other]\ncommand = 'CHILD hang'\n",
+    );
+    wait_until("both to be told", || g.path("slow").exists() && g.path("quick").exists());
+    g.wait_events("the timeout", |all| {
+        all.iter().any(|e| e.text.contains("slow was not told: it did not end within 1 s"))
+    });
+    // Between two attempts nothing of the one that is made again and again is there.
+    wait_until("nothing of them to be left", || g.processes().iter().all(|(_, c)| !c.contains("sleep 4711")));
     g.end();
 }

@@ -1,9 +1,10 @@
 //! `[keepwell] http`: readiness for load balancers, health, metrics.
 
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 use keepwell_e2e::http::{self, ask};
-use keepwell_e2e::{Guardian, free_port, sys, wait_some, wait_until};
+use keepwell_e2e::{Guardian, docs, free_port, sys, wait_some, wait_until};
 
 fn get(port: u16, path: &str) -> (u16, String) {
     wait_some(path, || http::get(port, path))
@@ -125,5 +126,41 @@ fn a_reload_moves_it_and_a_taken_port_ends_nothing() {
 
     g.write("keepwell.toml", &format!("[keepwell]\nhttp = '0.0.0.0:{first}'\n{}", g.read("keepwell.toml")));
     g.cli(&["reload"]).with_code(2).says(&["it is for this host alone"]);
+    g.end();
+}
+
+#[test]
+fn the_script_of_the_documentation_goes_on_when_all_is_ready_and_says_what_is_not() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("skipped: curl is missing, which the script uses");
+        return;
+    }
+    let port = free_port();
+    let mut g = Guardian::new(&format!(
+        "[keepwell]\nhttp = '127.0.0.1:{port}'\n\
+         [services.db]\ncommand = 'CHILD hang'\n\
+         [services.web]\ncommand = 'CHILD hang'\n\
+         ready = {{ exec = ['test', '-e', 'gate'], period = '50ms' }}\n"
+    ));
+    g.write("wait-ready.sh", &docs::block("http", "wait-ready.sh ADDRESS SECONDS SERVICE..."));
+    let folder = g.dir().to_owned();
+    let script = |seconds: &str| {
+        let mut script = Command::new("sh");
+        script.arg("wait-ready.sh").arg(format!("127.0.0.1:{port}")).args([seconds, "db", "web"]);
+        script.current_dir(&folder).stdout(Stdio::piped()).stderr(Stdio::piped());
+        script
+    };
+    // It begins before there is anybody to ask.
+    let waiting = script("60").spawn().expect("sh is there");
+    g.start(&[]);
+    wait_until("db to be ready", || get(port, "/ready/db").0 == 200);
+    let said = script("0").output().expect("sh is there");
+    let words = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(1), "{words}");
+    assert!(words.starts_with("web is not ready after 0 s: web is starting"), "{words}");
+    g.write("gate", "");
+    let said = waiting.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "db is ready\nweb is ready\n");
+    assert!(said.status.success(), "{said:?}");
     g.end();
 }

@@ -1,20 +1,15 @@
 //! keepwell's API, asked from Linux: a bridge inside Wine takes a TCP connection's bytes to the pipe and back.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Child;
-use std::time::Duration;
 
 use keepwell_sdk::wire::{Event, Info, Status};
 use serde::de::DeserializeOwned;
 
+use crate::http::ask;
 use crate::prefix::{Prefix, windows};
 use crate::wait::wait_some;
-
-/// Longer than any answer takes that is not a wait for something.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A way to one guardian's API.
 #[derive(Debug)]
@@ -44,13 +39,8 @@ impl Api {
     /// An answer with status 200; `None` for another one, and while nobody answers.
     #[must_use]
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: keepwell\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        serde_json::from_slice(&body(&answer)?).ok()
+        let (code, body) = ask(self.port, path)?;
+        if code == 200 { serde_json::from_slice(&body).ok() } else { None }
     }
 
     /// About the guardian; `None` while nobody answers.
@@ -87,28 +77,4 @@ fn pipe_of(path: &str) -> String {
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     format!(r"\\.\pipe\keepwell-{hash:016x}")
-}
-
-/// The body of an HTTP answer with status 200, in one piece or chunked (RFC 9112).
-fn body(answer: &[u8]) -> Option<Vec<u8>> {
-    let split = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&answer[..split]).to_lowercase();
-    let mut rest = &answer[split + 4..];
-    if !head.starts_with("http/1.1 200") {
-        return None;
-    }
-    if !head.contains("transfer-encoding: chunked") {
-        return Some(rest.to_vec());
-    }
-    let mut body = Vec::new();
-    loop {
-        let line = rest.windows(2).position(|w| w == b"\r\n")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?.trim(), 16).ok()?;
-        rest = rest.get(line + 2..)?;
-        if size == 0 {
-            return Some(body);
-        }
-        body.extend_from_slice(rest.get(..size)?);
-        rest = rest.get(size + 2..)?;
-    }
 }

@@ -9,6 +9,7 @@
 
 mod api;
 mod guardian;
+pub mod http;
 mod load;
 mod prefix;
 mod service;

@@ -413,7 +413,7 @@ pub(crate) use evidence::evidence;
 pub(crate) use probes::healing;
 
 /// `[keepwell]`.
-pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig {
+pub(crate) fn guardian(r: &mut Reader<'_>, cx: &Context, raw: &RawGuardian) -> GuardianConfig {
     let default = GuardianConfig::default();
     let groups = |t: &Option<Located<crate::element::scalar::Texts>>| {
         t.as_ref().map(|t| t.value.0.clone()).unwrap_or_default()
@@ -439,7 +439,7 @@ pub(crate) fn guardian(r: &mut Reader<'_>, raw: &RawGuardian) -> GuardianConfig 
         heartbeat: raw.heartbeat.as_ref().map(|a| a.value.0),
         profile,
         sample_every: raw.sample_every.as_ref().map_or(profile.sample_every(), |s| s.value.0.max(shortest)),
-        notify: raw.notify.as_ref().map(|n| notify::receivers(r, &n.value, n.at)).unwrap_or_default(),
+        notify: raw.notify.as_ref().map(|n| notify::receivers(r, cx, &n.value, n.at)).unwrap_or_default(),
     }
 }
 

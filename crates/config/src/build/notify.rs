@@ -6,39 +6,47 @@ use std::time::Duration;
 use keepwell_core::notify::{ANSWER_LOST, Topic};
 
 use crate::address::http_target;
+use crate::config::Context;
 use crate::element::notify::{RawNotify, RawReceivers};
+use crate::element::request::{RawSecret, is_header};
+use crate::http::Secret;
 use crate::notify::{NotifyConfig, NotifyFormat, NotifyTo};
-use crate::read::{At, Draft, Reader};
+use crate::read::{At, Draft, Located, Reader};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All receivers; `at`: where they are written.
-pub(crate) fn receivers(r: &mut Reader<'_>, raw: &RawReceivers, at: At) -> Box<[NotifyConfig]> {
+pub(crate) fn receivers(r: &mut Reader<'_>, cx: &Context, raw: &RawReceivers, at: At) -> Box<[NotifyConfig]> {
     let mut names = BTreeSet::new();
-    raw.0.iter().filter_map(|raw| receiver(r, raw, at, &mut names)).collect()
+    raw.0.iter().filter_map(|raw| receiver(r, cx, raw, at, &mut names)).collect()
 }
 
 fn receiver(
     r: &mut Reader<'_>,
+    cx: &Context,
     raw: &RawNotify,
     at: At,
     names: &mut BTreeSet<Box<str>>,
 ) -> Option<NotifyConfig> {
     let (kind, to) = match (&raw.webhook, &raw.exec) {
         (Some(url), None) => {
-            let target = http_target(url.value.0.expose());
-            if let Err(why) = target {
+            let written = taken(r, cx, url, "webhook");
+            let headers = raw.headers.iter().flat_map(|h| &h.value.0);
+            let headers = headers.map(|(name, value)| Some((name.clone(), header(r, cx, value)?)));
+            // All that is wrong is told at once.
+            let headers: Vec<Option<_>> = headers.collect();
+            let address = written?;
+            if let Err(why) = http_target(address.expose()) {
                 r.push(
                     Draft::error("bad-value", url.at, "`webhook` in keepwell.notify is no address")
                         .label(why),
                 );
                 return None;
             }
-            let headers = raw.headers.iter().flat_map(|h| &h.value.0);
             let to = NotifyTo::Webhook {
-                url: url.value.0.clone(),
+                url: address,
                 format: raw.format.as_ref().map_or(NotifyFormat::Json, |f| f.value.0),
-                headers: headers.map(|(name, value)| (name.clone(), value.value.clone())).collect(),
+                headers: headers.into_iter().flatten().collect(),
                 ca: raw.ca.as_ref().map(|ca| ca.value.0.clone()),
             };
             ("webhook", to)
@@ -97,6 +105,35 @@ fn receiver(
         services: raw.services.as_ref().map(|s| s.value.0.clone()).unwrap_or_default(),
         timeout: raw.timeout.as_ref().map_or(TIMEOUT, |t| t.value.0),
     })
+}
+
+/// A secret as it is written, or as keepwell's own environment has it.
+fn taken(r: &mut Reader<'_>, cx: &Context, raw: &Located<RawSecret>, key: &str) -> Option<Secret> {
+    match &raw.value {
+        RawSecret::Text(text) => Some(text.clone()),
+        RawSecret::From(name) => {
+            let value = cx.env.get(&**name).map(|value| Secret::new(value.as_str()));
+            if value.is_none() {
+                let message = format!("`{name}` is not set in keepwell's own environment");
+                let d = Draft::error("missing-variable", raw.at, message);
+                r.push(
+                    d.label(format!("`{key}` of a receiver takes it from there"))
+                        .help("set it where keepwell is started"),
+                );
+            }
+            value
+        }
+    }
+}
+
+fn header(r: &mut Reader<'_>, cx: &Context, raw: &Located<RawSecret>) -> Option<Secret> {
+    let value = taken(r, cx, raw, "headers")?;
+    if !is_header(&value) {
+        let message = "a value of `headers` in keepwell.notify cannot be sent";
+        r.push(Draft::error("bad-value", raw.at, message).label("it holds control characters"));
+        return None;
+    }
+    Some(value)
 }
 
 /// `webhook`, `webhook-2` …

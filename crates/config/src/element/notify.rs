@@ -6,7 +6,7 @@ use keepwell_core::notify::Topic;
 use toml::de::DeValue;
 
 use super::duration::Span;
-use super::request::{RawHeaders, SecretText};
+use super::request::{RawSecret, RawSecretHeaders};
 use super::scalar::{Text, Texts, choice, list};
 use crate::notify::NotifyFormat;
 use crate::read::{Element, Key, Node, Reader, Table, no_hint, plain_table, schema_of, table};
@@ -21,6 +21,7 @@ choice! { FormatWord = NotifyFormat {
 choice! { TopicWord = Topic {
     "crash_loop" => Topic::CrashLoop,
     "gave_up" => Topic::GaveUp,
+    "paged" => Topic::Paged,
     "incident_opened" => Topic::IncidentOpened,
     "incident_closed" => Topic::IncidentClosed,
     "budget_spent" => Topic::BudgetSpent,
@@ -33,17 +34,17 @@ table! {
     RawNotify {
         /// What this receiver is called in events and in `keepwell notify test --to`.
         name: Text = "`webhook`, `exec`, `webhook-2` …", live;
-        /// An address that is posted to, `http` or `https`. It is never shown.
-        webhook: SecretText = "–", live;
+        /// An address that is posted to, `http` or `https`, or `{ from = "NAME" }`: taken from keepwell's own environment. It is never shown.
+        webhook: RawSecret = "–", live;
         /// What is posted: keepwell's own JSON, or what Alertmanager, Slack or WeCom take.
         format: FormatWord = "`\"json\"`", live;
-        /// Sent along with the request. Values are never shown.
-        headers: RawHeaders = "none", live;
+        /// Sent along with the request. Values are text or `{ from = "NAME" }`, and never shown.
+        headers: RawSecretHeaders = "none", live;
         /// File of the authorities that an `https` webhook is trusted by, instead of the system's.
         ca: Text = "the system's", live;
         /// Instead of `webhook`: a program and its arguments, which reads the JSON from its input.
         exec: Texts = "–", live;
-        /// What it is told of: `"crash_loop"`, `"gave_up"`, `"incident_opened"`, `"incident_closed"`, `"budget_spent"`, `"leak_foreseen"`, `"guard_tripped"`.
+        /// What it is told of: `"crash_loop"`, `"gave_up"`, `"paged"`, `"incident_opened"`, `"incident_closed"`, `"budget_spent"`, `"leak_foreseen"`, `"guard_tripped"`.
         on: RawTopics = "all of them", live;
         /// Only of these services.
         services: Texts = "all of them", live;

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use toml::de::DeValue;
 
-use super::scalar::no_nul;
+use super::scalar::{Text, no_nul};
 use crate::http::{JsonValue, Secret};
-use crate::read::{Draft, Element, Key, Located, Node, Reader, schema_of};
+use crate::read::{Draft, Element, Key, Located, Node, Reader, Table, no_hint, schema_of, table};
 
 /// A text in which names are filled in, and which is never shown.
 #[derive(Clone, Debug)]
@@ -44,31 +44,128 @@ impl Element for RawHeaders {
         "{ Authorization = \"Bearer ${TOKEN}\", Host = \"inner.example\" }".into()
     }
     fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
-        let DeValue::Table(t) = node.get_ref() else { return r.wrong_type(node, key) };
-        let mut all = Self::default();
-        let mut whole = true;
-        for (name, node) in t.iter() {
-            let (at, text) = (r.at(name.span()), name.get_ref().as_ref());
-            let error = |what: String| Draft::error("bad-name", at, format!("{what} in {key}"));
-            if text.is_empty() || !text.chars().all(is_token) {
-                r.push(error("no header can have this name".to_owned()).label("letters, digits and `-`"));
-                whole = false;
-            } else if OURS.contains(&text.to_ascii_lowercase().as_str()) {
-                r.push(error(format!("`{text}` is set by keepwell and cannot be set")).label("take it away"));
-                whole = false;
-            }
-            match r.field::<SecretText>(name, node, key) {
-                Some(value) if value.value.0.expose().chars().any(|c| c.is_control() && c != '\t') => {
-                    let _: Option<Self> = r.bad(value.at, key, "a header holds no control characters");
-                    whole = false;
-                }
-                Some(value) => all.0.push((text.into(), Located { value: value.value.0, at: value.at })),
-                None => whole = false,
-            }
-        }
-        whole.then_some(all)
+        let all = headers::<SecretText, Self>(r, node, key, |value| Some(&value.0))?;
+        let plain =
+            |(name, value): (_, Located<SecretText>)| (name, Located { value: value.value.0, at: value.at });
+        Some(Self(all.into_iter().map(plain).collect()))
     }
 }
+
+/// Reads a table of headers whose values are written as `V`; `text` gives those that stand in the file.
+fn headers<V: Element, Whole: Element>(
+    r: &mut Reader<'_>,
+    node: &Node<'_>,
+    key: &Key<'_>,
+    text: impl Fn(&V) -> Option<&Secret>,
+) -> Option<Vec<(Box<str>, Located<V>)>> {
+    let DeValue::Table(t) = node.get_ref() else { return r.wrong_type::<Whole>(node, key).and(None) };
+    let mut all = Vec::new();
+    let mut whole = true;
+    for (name, node) in t.iter() {
+        let (at, written) = (r.at(name.span()), name.get_ref().as_ref());
+        let error = |what: String| Draft::error("bad-name", at, format!("{what} in {key}"));
+        if written.is_empty() || !written.chars().all(is_token) {
+            r.push(error("no header can have this name".to_owned()).label("letters, digits and `-`"));
+            whole = false;
+        } else if OURS.contains(&written.to_ascii_lowercase().as_str()) {
+            r.push(error(format!("`{written}` is set by keepwell and cannot be set")).label("take it away"));
+            whole = false;
+        }
+        match r.field::<V>(name, node, key) {
+            Some(value) if text(&value.value).is_some_and(|text| !is_header(text)) => {
+                let _: Option<Whole> = r.bad(value.at, key, "a header holds no control characters");
+                whole = false;
+            }
+            Some(value) => all.push((written.into(), value)),
+            None => whole = false,
+        }
+    }
+    whole.then_some(all)
+}
+
+/// Whether this may be sent as a header's value.
+pub(crate) fn is_header(value: &Secret) -> bool {
+    !value.expose().chars().any(|c| c.is_control() && c != '\t')
+}
+
+/// A text that is never shown: written here, or taken from keepwell's own environment.
+#[derive(Clone, Debug)]
+pub(crate) enum RawSecret {
+    Text(Secret),
+    From(Box<str>),
+}
+
+impl RawSecret {
+    fn written(&self) -> Option<&Secret> {
+        match self {
+            RawSecret::Text(text) => Some(text),
+            RawSecret::From(_) => None,
+        }
+    }
+}
+
+table! {
+    /// A value taken from elsewhere.
+    RawTaken {
+        /// The variable of keepwell's own environment whose value is taken.
+        from: Text = "needed", live;
+    }
+}
+
+impl Element for RawSecret {
+    fn what() -> Cow<'static, str> {
+        "text".into()
+    }
+    fn syntax() -> Cow<'static, str> {
+        "text in quotes: \"…\", or taken from keepwell's own environment: { from = \"KEEPWELL_OPS\" }".into()
+    }
+    fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
+        let at = r.at(node.span());
+        // The name of a variable is no secret; whatever else somebody writes here may be.
+        if !matches!(node.get_ref(), DeValue::Table(t) if t.contains_key("from")) {
+            r.secret(at);
+        }
+        match node.get_ref() {
+            DeValue::String(s) => {
+                no_nul::<Self>(r, node, key, s)?;
+                Some(Self::Text(Secret::new(s.as_ref())))
+            }
+            DeValue::Table(t) => {
+                let raw: RawTaken = Table::read_table(r, t, key, no_hint);
+                match raw.from {
+                    Some(name) => Some(Self::From(name.value.0)),
+                    None if raw.bad.contains(&"from") => None,
+                    None => r.bad(at, key, "`from` is missing"),
+                }
+            }
+            _ => r.wrong_type(node, key),
+        }
+    }
+}
+schema_of!(RawSecret, |generator| {
+    let taken = <RawTaken as Table>::table_schema(generator);
+    schemars::json_schema!({ "anyOf": [{ "type": "string" }, taken] })
+});
+
+/// Headers whose values may be taken from keepwell's own environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RawSecretHeaders(pub(crate) Vec<(Box<str>, Located<RawSecret>)>);
+
+impl Element for RawSecretHeaders {
+    fn what() -> Cow<'static, str> {
+        "a table of headers".into()
+    }
+    fn syntax() -> Cow<'static, str> {
+        "{ Authorization = { from = \"KEEPWELL_OPS\" }, X-Team = \"ops\" }".into()
+    }
+    fn read(r: &mut Reader<'_>, node: &Node<'_>, key: &Key<'_>) -> Option<Self> {
+        headers::<RawSecret, Self>(r, node, key, RawSecret::written).map(Self)
+    }
+}
+schema_of!(RawSecretHeaders, |generator| {
+    let value = generator.subschema_for::<RawSecret>();
+    schemars::json_schema!({ "type": "object", "additionalProperties": value })
+});
 schema_of!(RawHeaders, |_generator| schemars::json_schema!(
     { "type": "object", "additionalProperties": { "type": "string" } }
 ));

@@ -13,7 +13,7 @@ use super::Shared;
 use super::failure::{Failure, json};
 use super::query::body;
 use crate::convert;
-use crate::courier::deliver;
+use crate::courier::{End, deliver};
 use crate::message::Message;
 
 /// Sends now and once, whatever else waits; a message that says that nothing has happened is no event.
@@ -44,7 +44,7 @@ pub(super) async fn test(state: Shared, bytes: Result<Bytes, BytesRejection>) ->
         let (sender, letter) =
             (sender.clone(), Letter { number: 0, notices: vec![notice.clone()], dropped: 0 });
         sending.spawn(async move {
-            let delivery = deliver(&to, &letter, &sender).await;
+            let delivery = deliver(&to, &letter, &sender, &End::default()).await;
             let kind = match &to.to {
                 NotifyTo::Webhook { format, .. } => format.name(),
                 NotifyTo::Exec(_) => "exec",

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -108,7 +109,9 @@ async fn bind(at: SocketAddr, api: &ApiState) -> TcpListener {
                 return listener;
             }
             Err(e) if !told => {
-                let why = in_words(&e);
+                // In words that are the same everywhere, and read well before its holder.
+                let taken = e.kind() == io::ErrorKind::AddrInUse;
+                let why = if taken { "the port is taken".to_owned() } else { in_words(&e) };
                 let holder = api.off_thread(move || {
                     keepwell_os::ports::listener(&at.ip().to_string(), at.port()).map(|l| l.to_string())
                 });

@@ -51,7 +51,7 @@ fn own(message: &Message, sender: &Sender) -> Value {
 
 fn severity(topic: Topic) -> &'static str {
     match topic {
-        Topic::CrashLoop | Topic::GaveUp | Topic::BudgetSpent => "critical",
+        Topic::CrashLoop | Topic::GaveUp | Topic::Paged | Topic::BudgetSpent => "critical",
         Topic::IncidentOpened | Topic::LeakForeseen | Topic::GuardTripped => "warning",
         Topic::IncidentClosed | Topic::Test => "info",
     }
@@ -62,6 +62,7 @@ fn alert(n: &Notice, sender: &Sender) -> Value {
     let (name, severity, lasts) = match n.topic {
         Topic::CrashLoop => ("KeepwellCrashLoop", severity(n.topic), MOMENT),
         Topic::GaveUp => ("KeepwellGaveUp", severity(n.topic), MOMENT),
+        Topic::Paged => ("KeepwellPaged", severity(n.topic), MOMENT),
         Topic::IncidentOpened => ("KeepwellIncident", severity(n.topic), LASTS),
         Topic::IncidentClosed => ("KeepwellIncident", severity(Topic::IncidentOpened), 0),
         Topic::BudgetSpent => ("KeepwellBudgetSpent", severity(n.topic), MOMENT),

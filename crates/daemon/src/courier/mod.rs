@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use keepwell_config::{NotifyConfig, NotifyFormat, NotifyTo, Secret};
 use keepwell_core::notify::{Answer, Message};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::message::{self, EngineHandle};
 use crate::probe::{HttpAsk, PostAnswer, TlsFiles, post};
@@ -54,13 +55,42 @@ pub struct Courier {
     runtime: Handle,
     engine: EngineHandle,
     sender: Arc<Sender>,
+    end: watch::Sender<Option<Instant>>,
 }
+
+/// When every attempt has to be over, if that is near.
+#[derive(Clone, Debug)]
+pub struct End(watch::Receiver<Option<Instant>>);
+
+impl Default for End {
+    /// It never is.
+    fn default() -> End {
+        End(watch::channel(None).1)
+    }
+}
+
+impl End {
+    fn has_come(&self) -> bool {
+        self.0.borrow().is_some_and(|at| Instant::now() >= at)
+    }
+
+    async fn comes(&self) {
+        let at = self.0.clone().wait_for(Option::is_some).await.ok().and_then(|at| *at);
+        match at {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What is said of an attempt that had no time.
+const ENDS: &str = "keepwell ends, and it did not answer in time";
 
 impl Courier {
     /// Works on `runtime`.
     #[must_use]
     pub fn new(runtime: Handle, engine: EngineHandle, sender: Sender) -> Courier {
-        Courier { runtime, engine, sender: Arc::new(sender) }
+        Courier { runtime, engine, sender: Arc::new(sender), end: watch::channel(None).0 }
     }
 
     /// In whose name it sends.
@@ -69,11 +99,22 @@ impl Courier {
         Arc::clone(&self.sender)
     }
 
+    /// From now on no attempt takes longer than this, those that are under way included.
+    pub fn hurry(&self, within: Duration) {
+        self.end.send_replace(Some(Instant::now() + within));
+    }
+
+    /// Attempts that begin from now on have their whole time again.
+    pub fn take_time(&self) {
+        self.end.send_replace(None);
+    }
+
     /// One attempt; `Message::Delivered` follows.
     pub fn send(&self, to: Arc<NotifyConfig>, message: Message) {
         let (engine, sender) = (self.engine.clone(), Arc::clone(&self.sender));
+        let end = End(self.end.subscribe());
         self.runtime.spawn(async move {
-            let delivery = deliver(&to, &message, &sender).await;
+            let delivery = deliver(&to, &message, &sender, &end).await;
             let (receiver, number) = (to.name.clone(), message.number);
             engine.deliver(message::Message::Delivered { receiver, number, delivery }).await;
         });
@@ -81,7 +122,7 @@ impl Courier {
 }
 
 /// Tries once.
-pub async fn deliver(to: &NotifyConfig, message: &Message, sender: &Sender) -> Delivery {
+pub async fn deliver(to: &NotifyConfig, message: &Message, sender: &Arc<Sender>, end: &End) -> Delivery {
     let began = Instant::now();
     let (answer, words, body) = match &to.to {
         NotifyTo::Webhook { url, format, headers, ca } => {
@@ -97,15 +138,19 @@ pub async fn deliver(to: &NotifyConfig, message: &Message, sender: &Sender) -> D
                 tls: TlsFiles { ca, identity: None },
                 ..HttpAsk::default()
             };
-            match post(ask, to.timeout).await {
+            let answered = tokio::select! {
+                answered = post(ask, to.timeout) => answered,
+                () = end.comes() => Err(ENDS.to_owned()),
+            };
+            match answered {
                 Ok(answered) => judge(*format, answered, url),
                 Err(why) => (Answer::Later(None), why, String::new()),
             }
         }
         NotifyTo::Exec(words) => {
             let text = bodies::body(NotifyFormat::Json, message, sender);
-            let (words, base, timeout) = (words.clone(), sender.base.clone(), to.timeout);
-            let run = move || program::run(&words, &base, text, timeout);
+            let (words, sender, timeout, end) = (words.clone(), Arc::clone(sender), to.timeout, end.clone());
+            let run = move || program::run(&words, &sender, text, timeout, &end);
             match tokio::task::spawn_blocking(run).await.unwrap_or_else(|_| Err("it failed".to_owned())) {
                 Ok(words) => (Answer::Taken, words, String::new()),
                 Err(why) => (Answer::Later(None), why, String::new()),

@@ -259,7 +259,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         beat_ears: BTreeMap::new(),
         courier,
         receivers: BTreeMap::new(),
-        left_outboxes: super::outbox::inherited(&left.values, now),
+        left_outboxes: super::outbox::left(&opened.outboxes, &left.values, now),
         tally: None,
         served_at,
         guardian: left.welcome.guardian.clone(),
@@ -304,6 +304,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
         single_exit: None,
         audience,
         last_call: None,
+        last_attempts: None,
         progress: Default::default(),
         stopping: false,
         finished: false,
@@ -319,7 +320,7 @@ pub fn boot(parts: Parts) -> Result<Booted, BootError> {
     for note in notes {
         engine.tell(now, None, Level::Warn, note);
     }
-    engine.apply_live_settings();
+    engine.apply_live_settings(now);
     engine.link.send(&Request::Up(format!("{} services", engine.config.services.len())), &[]);
     Ok(Booted { engine, endpoint, api })
 }

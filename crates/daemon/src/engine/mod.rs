@@ -176,6 +176,8 @@ pub struct Engine {
     audience: crate::api::Audience,
     /// Until then the end waits for a view that is only just being started.
     last_call: Option<Mono>,
+    /// Until then the end waits for the answers of those who are told by message.
+    last_attempts: Option<Mono>,
     /// What the service manager was told last.
     progress: keepwell_anchor::protocol::Progress,
     stopping: bool,
@@ -241,7 +243,8 @@ impl Engine {
     fn deadline(&self) -> Option<Mono> {
         let probe = self.exec_probes.values().filter(|p| !p.killed).map(|p| p.deadline).min();
         let core = self.supervisor.next_deadline().map(|(at, _)| at);
-        let own = [probe, core, self.next_notice(), self.last_call, self.calm_at, self.sampling.at];
+        let end = self.last_attempts;
+        let own = [probe, core, self.next_notice(), self.last_call, end, self.calm_at, self.sampling.at];
         own.into_iter().flatten().min()
     }
 
@@ -398,6 +401,7 @@ impl Engine {
     fn finish_if_done(&mut self, now: Now) {
         let Some(done) = self.supervisor.nothing_left() else {
             self.last_call = None;
+            self.go_on_telling();
             return;
         };
         if self.options.view && !self.audience.has_come() {
@@ -406,10 +410,15 @@ impl Engine {
                 return;
             }
         }
+        if !self.last_attempts_are_over(now) {
+            return;
+        }
         let own = i32::from(done.failed && !self.stopping);
         // A service manager shows the code of the one program that it is there for; a stop that it asked for is no failure.
         let lone = self.options.managed && own != 0 && self.supervisor.names().len() == 1;
         let code = self.single_exit.filter(|_| self.options.single || lone).unwrap_or(own);
+        self.run_outboxes(now);
+        self.tell_subscribers(now);
         self.store.shutdown();
         self.slots.close_all(&self.log);
         if !self.log.settle(LAST_WORDS) {

@@ -1,9 +1,10 @@
 //! What people are told by message: an outbox a receiver, decided by the core and left with the anchor at each change, in the
 //! same write as the events that led to it. So a daemon that dies loses nothing that was due; what it was just sending is sent
-//! again, with the same number.
+//! again, with the same number. The store has it too, for when the whole guardian ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keepwell_anchor::protocol::Request;
 use keepwell_config::NotifyConfig;
@@ -11,6 +12,7 @@ use keepwell_core::event::Level;
 use keepwell_core::notify::{Answer, Notice, Outbox, Setback};
 use keepwell_core::{Event, Mono, Now};
 use keepwell_sdk::wire;
+use serde::{Deserialize, Serialize};
 
 use super::{Engine, put};
 use crate::courier::Delivery;
@@ -18,6 +20,10 @@ use crate::figures::ReceiverFigures;
 
 /// Prefix of the keys under which the anchor keeps outboxes.
 const PREFIX: &str = "outbox/";
+/// At the guardian's end the last attempts take no longer, all together.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(2);
+/// Then for the courier to say how they ended.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// One receiver.
 pub(super) struct Receiver {
@@ -29,8 +35,29 @@ pub(super) struct Receiver {
     lost: u64,
 }
 
-/// What an earlier daemon left.
-pub(super) fn inherited(values: &BTreeMap<Vec<u8>, Vec<u8>>, now: Now) -> BTreeMap<String, Outbox> {
+/// As the store has it.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    at: Now,
+    outbox: Outbox,
+}
+
+/// What an earlier guardian left in the store, and what an earlier daemon of this one left with the anchor, which is newer.
+pub(super) fn left(
+    stored: &BTreeMap<String, Vec<u8>>,
+    values: &BTreeMap<Vec<u8>, Vec<u8>>,
+    now: Now,
+) -> BTreeMap<String, Outbox> {
+    let read = |(name, value): (&String, &Vec<u8>)| {
+        let stored: Stored = postcard::from_bytes(value).ok()?;
+        Some((name.clone(), stored.outbox.revive(stored.at, now)))
+    };
+    let mut all: BTreeMap<String, Outbox> = stored.iter().filter_map(read).collect();
+    all.extend(inherited(values, now));
+    all
+}
+
+fn inherited(values: &BTreeMap<Vec<u8>, Vec<u8>>, now: Now) -> BTreeMap<String, Outbox> {
     let named = |key: &[u8]| Some(std::str::from_utf8(key).ok()?.strip_prefix(PREFIX)?.to_owned());
     let read = |(key, value): (&Vec<u8>, &Vec<u8>)| {
         let mut outbox: Outbox = postcard::from_bytes(value).ok()?;
@@ -44,9 +71,13 @@ fn key(name: &str) -> Vec<u8> {
     format!("{PREFIX}{name}").into_bytes()
 }
 
+fn things(n: usize) -> String {
+    if n == 1 { "1 thing".to_owned() } else { format!("{n} things") }
+}
+
 impl Engine {
     /// The receivers of the configuration in force; those that stay keep what they are still to be told.
-    pub(super) fn set_receivers(&mut self) {
+    pub(super) fn set_receivers(&mut self, now: Now) {
         let mut old = std::mem::take(&mut self.receivers);
         for to in &self.config.guardian.notify {
             let was = old.remove(&*to.name).map(|r| r.outbox);
@@ -55,9 +86,18 @@ impl Engine {
                 Receiver { to: Arc::new(to.clone()), outbox, dirty: true, attempts: [0; 3], lost: 0 };
             self.receivers.insert(to.name.to_string(), receiver);
         }
-        let gone = old.into_keys().chain(std::mem::take(&mut self.left_outboxes).into_keys());
-        for name in gone {
+        let gone = old.into_iter().map(|(name, r)| (name, r.outbox));
+        for (name, outbox) in gone.chain(std::mem::take(&mut self.left_outboxes)) {
             self.link.send(&Request::Delete(key(&name)), &[]);
+            self.store.keep_outbox(&name, None);
+            let lost = outbox.pending();
+            if lost > 0 {
+                let text = format!(
+                    "the receiver {name} is in the configuration no more and was not told of {}",
+                    things(lost)
+                );
+                self.tell(now, None, Level::Warn, text);
+            }
         }
     }
 
@@ -91,7 +131,45 @@ impl Engine {
             }
             if std::mem::take(&mut receiver.dirty) {
                 self.link.send(&put(key(name), &receiver.outbox), &[]);
+                let stored = Stored { at: now, outbox: receiver.outbox.clone() };
+                // Plain data of ours always serialises.
+                self.store.keep_outbox(name, Some(postcard::to_allocvec(&stored).unwrap_or_default()));
             }
+        }
+    }
+
+    /// Before the guardian's end everything that is due is tried once more, at once. False while answers are outstanding.
+    pub(super) fn last_attempts_are_over(&mut self, now: Now) -> bool {
+        if self.last_attempts.is_none() {
+            if self.receivers.values().all(|r| r.outbox.pending() == 0) {
+                return true;
+            }
+            self.courier.hurry(LAST_ATTEMPTS);
+            self.last_attempts = Some(now.mono + LAST_ATTEMPTS + LAST_ANSWERS);
+            for receiver in self.receivers.values_mut() {
+                receiver.outbox.hurry(now.mono);
+            }
+            self.run_outboxes(now);
+        }
+        let sending = self.receivers.values().any(|r| r.outbox.is_sending());
+        if sending && self.last_attempts.is_some_and(|end| now.mono < end) {
+            return false;
+        }
+        let left: usize = self.receivers.values().map(|r| r.outbox.pending()).sum();
+        if left > 0 {
+            let text = format!(
+                "{} could not be told to those who are to be; they are told after the next start",
+                things(left)
+            );
+            self.tell(now, None, Level::Warn, text);
+        }
+        true
+    }
+
+    /// There is something to keep running again.
+    pub(super) fn go_on_telling(&mut self) {
+        if self.last_attempts.take().is_some() {
+            self.courier.take_time();
         }
     }
 
@@ -114,6 +192,10 @@ impl Engine {
         let Some(receiver) = self.receivers.get_mut(name) else { return };
         let setback = receiver.outbox.answered(number, &delivery.answer, now.mono);
         receiver.dirty = true;
+        if self.last_attempts.is_some() && delivery.answer == Answer::Taken {
+            // What came meanwhile.
+            receiver.outbox.hurry(now.mono);
+        }
         receiver.attempts[match delivery.answer {
             Answer::Taken => 0,
             Answer::Later(_) => 1,
@@ -130,7 +212,8 @@ impl Engine {
                 self.tell(now, None, Level::Warn, text);
             }
             Some(Setback::Lost(n)) => {
-                let text = format!("the receiver {name} was not told of {n} things, and will not be: {why}");
+                let text =
+                    format!("the receiver {name} was not told of {}, and will not be: {why}", things(n));
                 self.tell(now, None, Level::Error, text);
             }
         }

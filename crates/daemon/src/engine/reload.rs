@@ -84,7 +84,7 @@ impl Engine {
         let old = std::mem::replace(&mut self.config, loaded.config);
         self.checks.clear();
         self.apply_limits(&old);
-        self.apply_live_settings();
+        self.apply_live_settings(now);
         self.set_sampling(now);
         let answer = convert::reload_with(&plan, |id| why(&changes, id), after_seq);
         drop(reply.send(Ok(answer)));
@@ -125,7 +125,7 @@ impl Engine {
     }
 
     /// Settings outside the core that take effect on what runs: log files, rotation, who may use the API.
-    pub(super) fn apply_live_settings(&mut self) {
+    pub(super) fn apply_live_settings(&mut self, now: Now) {
         for id in self.slots.ids() {
             if let Some(spec) = self.log_spec(&id)
                 && let Some(slot) = self.slots.number(&id)
@@ -135,7 +135,7 @@ impl Engine {
         }
         self.serve_figures();
         self.open_beat_port();
-        self.set_receivers();
+        self.set_receivers(now);
         self.access.set(&self.config.guardian.operators, &self.config.guardian.readers);
         crate::trace::set_level(self.config.guardian.log_level.as_str());
         let drain = self.config.guardian.when_daemon_gone == keepwell_config::WhenDaemonGone::Drain;

@@ -1,12 +1,13 @@
 //! SQLite: schema, migration, reading and writing whole transactions. Knows nothing of threads or queues.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::incidents;
+use super::{Known, incidents};
 use keepwell_core::effect::Hold;
 use keepwell_core::supervisor::Persisted;
 use keepwell_core::{By, Record, ServiceId, Wall};
@@ -16,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
 /// Each brings the schema from the version of its index to the next (`PRAGMA user_version`). Never changed once
 /// released, and only ever adding, so that an older keepwell can go on with a newer file.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE desired (
         service TEXT NOT NULL, instance INTEGER NOT NULL,
@@ -31,6 +32,7 @@ const MIGRATIONS: [&str; 2] = [
     CREATE TABLE events (seq INTEGER PRIMARY KEY, at TEXT NOT NULL, service TEXT, json TEXT NOT NULL);
 ",
     incidents::SCHEMA,
+    "CREATE TABLE outboxes (receiver TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;",
 ];
 
 /// Old events go in batches of this many: one small deletion now and then instead of one an event.
@@ -39,6 +41,16 @@ const PRUNE_BATCH: u64 = 1_000;
 const ASIDE_KEPT: usize = 3;
 /// Held back by nobody but a predecessor that is on its way out.
 const BUSY: Duration = Duration::from_secs(2);
+
+/// What receivers are still to be told, by their names.
+pub(super) type Outboxes = BTreeMap<String, Vec<u8>>;
+/// One of them; `None`: there is none any more.
+pub(super) type OfOutbox<'a> = (&'a str, Option<&'a [u8]>);
+
+/// Those of them that have these names.
+pub(super) fn named<'a>(all: &'a Outboxes, names: impl IntoIterator<Item = &'a String>) -> Vec<OfOutbox<'a>> {
+    names.into_iter().map(|name| (name.as_str(), all.get(name).map(Vec::as_slice))).collect()
+}
 
 pub(super) struct Db {
     connection: Connection,
@@ -153,14 +165,15 @@ impl Db {
     }
 
     /// The operators' will and the newest event.
-    pub(super) fn known(&self) -> Result<(Persisted, u64), rusqlite::Error> {
+    pub(super) fn known(&self) -> Result<Known, rusqlite::Error> {
         let mut p = Persisted::default();
         read_desired(&self.connection, &mut p)?;
         read_enabled(&self.connection, &mut p)?;
         read_holds(&self.connection, &mut p)?;
         read_scaled(&self.connection, &mut p)?;
         p.incidents = incidents::last(&self.connection)?;
-        Ok((p, self.last_seq))
+        let outboxes = read_outboxes(&self.connection)?;
+        Ok(Known { persisted: p, next_seq: self.last_seq + 1, outboxes })
     }
 
     /// All or nothing. Records are on the disk, not just with the kernel, when this returns.
@@ -168,20 +181,36 @@ impl Db {
         &mut self,
         events: &[Arc<wire::Event>],
         records: &[Record],
+        outboxes: &[OfOutbox<'_>],
     ) -> Result<(), WriteError> {
         if records.is_empty() {
-            return self.transact(events, records);
+            return self.transact(events, records, outboxes);
         }
         self.connection.pragma_update(None, "synchronous", "FULL")?;
-        let result = self.transact(events, records);
+        let result = self.transact(events, records, outboxes);
         self.connection.pragma_update(None, "synchronous", "NORMAL")?;
         result
     }
 
-    fn transact(&mut self, events: &[Arc<wire::Event>], records: &[Record]) -> Result<(), WriteError> {
+    fn transact(
+        &mut self,
+        events: &[Arc<wire::Event>],
+        records: &[Record],
+        outboxes: &[OfOutbox<'_>],
+    ) -> Result<(), WriteError> {
         let t = self.connection.transaction()?;
         for record in records {
             put(&t, record)?;
+        }
+        for (receiver, state) in outboxes {
+            match state {
+                Some(state) => t
+                    .prepare_cached("INSERT OR REPLACE INTO outboxes (receiver, state) VALUES (?1, ?2)")?
+                    .execute(params![receiver, state])?,
+                None => t
+                    .prepare_cached("DELETE FROM outboxes WHERE receiver = ?1")?
+                    .execute(params![receiver])?,
+            };
         }
         {
             let mut insert = t.prepare_cached(
@@ -308,9 +337,9 @@ pub(super) fn records_of(p: &Persisted) -> Vec<Record> {
 }
 
 /// Reads what can still be read of a file that cannot be used: each table for itself, and without writing.
-pub(super) fn salvage(path: &Path) -> (Persisted, u64) {
+pub(super) fn salvage(path: &Path) -> Known {
     let mut p = Persisted::default();
-    let Ok(connection) = read_only(path) else { return (p, 0) };
+    let Ok(connection) = read_only(path) else { return Known::default() };
     // What one table lost is no reason to lose another; nobody can be told more than the notes of `open` do.
     let _ = read_desired(&connection, &mut p);
     let _ = read_enabled(&connection, &mut p);
@@ -318,7 +347,7 @@ pub(super) fn salvage(path: &Path) -> (Persisted, u64) {
     let _ = read_scaled(&connection, &mut p);
     p.incidents = incidents::last(&connection).unwrap_or(0);
     let last = bounds(&connection).map_or(0, |(_, last)| last);
-    (p, last)
+    Known { persisted: p, next_seq: last + 1, outboxes: read_outboxes(&connection).unwrap_or_default() }
 }
 
 /// A connection for one reader.
@@ -368,6 +397,12 @@ fn read_scaled(c: &Connection, p: &mut Persisted) -> Result<(), rusqlite::Error>
         p.scaled.insert(r.get(0)?, r.get(1)?);
     }
     Ok(())
+}
+
+fn read_outboxes(c: &Connection) -> Result<Outboxes, rusqlite::Error> {
+    let mut statement = c.prepare("SELECT receiver, state FROM outboxes")?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    rows.collect()
 }
 
 /// Renames the file and what SQLite keeps beside it. Returns its new name.

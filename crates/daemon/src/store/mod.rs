@@ -15,6 +15,7 @@ mod query;
 mod queue;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use keepwell_core::supervisor::Persisted;
 use keepwell_sdk::wire;
 
 use crate::message::{EngineHandle, Message};
-use db::{Db, OpenError};
+use db::{Db, OpenError, Outboxes};
 pub use incidents::IncidentQuery;
 pub(crate) use incidents::reliability;
 pub use query::{EventQuery, ServiceFilter};
@@ -79,6 +80,8 @@ pub struct Opened {
     pub persisted: Persisted,
     /// The number of the next event, as far as this store knows.
     pub next_seq: u64,
+    /// What receivers of messages are still to be told, by their names.
+    pub outboxes: BTreeMap<String, Vec<u8>>,
     /// What went wrong on the way, in words worth telling.
     pub notes: Vec<String>,
 }
@@ -98,12 +101,14 @@ impl Store {
         let mut notes = Vec::new();
         let (db, known) = open_or_replace(&path, limits, &mut notes);
         let queue = Arc::new(Queue::new(limits.queue, known.next_seq.saturating_sub(1)));
-        let writer = Writer::new(Arc::clone(&queue), path.clone(), db, known.persisted.clone(), limits);
+        let mirror = (known.persisted.clone(), known.outboxes.clone());
+        let writer = Writer::new(Arc::clone(&queue), path.clone(), db, mirror, limits);
         if let Err(e) = writer.start() {
             queue.close();
             notes.push(format!("the store has no thread, so nothing is written: {e}"));
         }
-        Opened { store: Store { queue, path }, persisted: known.persisted, next_seq: known.next_seq, notes }
+        let Known { persisted, next_seq, outboxes } = known;
+        Opened { store: Store { queue, path }, persisted, next_seq, outboxes, notes }
     }
 
     /// Tells the store whom to tell when writing fails or works again.
@@ -127,6 +132,11 @@ impl Store {
     /// already is left as it is, so a reborn daemon may give again what its predecessor may not have stored.
     pub fn append(&self, event: Arc<wire::Event>) {
         self.queue.append(event);
+    }
+
+    /// Keeps what a receiver is still to be told, in the place of what was kept before; `None`: nothing any more. Never waits.
+    pub fn keep_outbox(&self, receiver: &str, outbox: Option<Vec<u8>>) {
+        self.queue.keep(receiver, outbox);
     }
 
     /// The newest event that was given to this store or found in it.
@@ -191,10 +201,16 @@ impl Store {
 }
 
 /// What a store knew when it was opened.
-#[derive(Default)]
 struct Known {
     persisted: Persisted,
     next_seq: u64,
+    outboxes: Outboxes,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { persisted: Persisted::default(), next_seq: 1, outboxes: Outboxes::new() }
+    }
 }
 
 fn open_or_replace(path: &Path, limits: Limits, notes: &mut Vec<String>) -> (Option<Db>, Known) {
@@ -202,7 +218,7 @@ fn open_or_replace(path: &Path, limits: Limits, notes: &mut Vec<String>) -> (Opt
         Ok((db, newer)) => {
             notes.extend(newer);
             match db.known() {
-                Ok((persisted, last)) => return (Some(db), Known { persisted, next_seq: last + 1 }),
+                Ok(known) => return (Some(db), known),
                 Err(e) => notes.push(format!("the store {} is damaged: {e}", path.display())),
             }
         }
@@ -212,13 +228,11 @@ fn open_or_replace(path: &Path, limits: Limits, notes: &mut Vec<String>) -> (Opt
                 "the store {} cannot be opened, so decisions and events are kept in memory only: {why}",
                 path.display()
             ));
-            let (persisted, last) = db::salvage(path);
-            return (None, Known { persisted, next_seq: last + 1 });
+            return (None, db::salvage(path));
         }
     }
-    let (persisted, last) = db::salvage(path);
-    let known = Known { persisted, next_seq: last + 1 };
-    match replace(path, limits, &known.persisted) {
+    let known = db::salvage(path);
+    match replace(path, limits, &known.persisted, &known.outboxes) {
         Ok((db, aside)) => {
             notes.push(format!(
                 "a fresh store was begun; the old one is {aside}, and {} could be read from it",
@@ -239,12 +253,17 @@ fn open_or_replace(path: &Path, limits: Limits, notes: &mut Vec<String>) -> (Opt
     }
 }
 
-/// Sets the file aside and begins a fresh one that holds `persisted`. Returns where the old one went.
-fn replace(path: &Path, limits: Limits, persisted: &Persisted) -> Result<(Db, String), String> {
+/// Sets the file aside and begins a fresh one that holds `persisted` and these outboxes. Returns where the old one went.
+fn replace(
+    path: &Path,
+    limits: Limits,
+    persisted: &Persisted,
+    outboxes: &Outboxes,
+) -> Result<(Db, String), String> {
     let aside = db::set_aside(path)?;
     let (mut db, _) = Db::open(path, limits.max_pages).map_err(|e| e.to_string())?;
     let records = db::records_of(persisted);
-    db.write(&[], &records).map_err(|e| e.to_string())?;
+    db.write(&[], &records, &db::named(outboxes, outboxes.keys())).map_err(|e| e.to_string())?;
     Ok((db, aside))
 }
 

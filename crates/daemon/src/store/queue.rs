@@ -1,5 +1,6 @@
 //! The bounded queue between the daemon's threads and the writer. Nobody who puts something in waits for the disk.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -30,6 +31,8 @@ pub(super) struct Held {
 pub(super) struct Work {
     pub(super) events: Vec<Arc<wire::Event>>,
     pub(super) ops: Vec<Op>,
+    /// The newest of each receiver's outboxes; `None`: there is none any more. There are as many as receivers.
+    pub(super) outboxes: BTreeMap<String, Option<Vec<u8>>>,
     /// Events that found no room since the last look.
     pub(super) dropped: u64,
     pub(super) closed: bool,
@@ -82,9 +85,22 @@ impl Queue {
         w.work.events.push(event);
         // The writer is woken for the first event and when a batch is full; between them it sleeps through the gathering.
         if w.work.events.len() == 1 {
-            w.first_at = Some(Instant::now());
+            w.first_at.get_or_insert_with(Instant::now);
             self.changed.notify_one();
         } else if w.work.events.len() == FULL_BATCH {
+            self.changed.notify_one();
+        }
+    }
+
+    /// As soon as an event.
+    pub(super) fn keep(&self, receiver: &str, outbox: Option<Vec<u8>>) {
+        let mut w = self.lock();
+        if w.work.closed {
+            return;
+        }
+        w.work.outboxes.insert(receiver.to_owned(), outbox);
+        if w.first_at.is_none() {
+            w.first_at = Some(Instant::now());
             self.changed.notify_one();
         }
     }

@@ -104,7 +104,30 @@ fn an_event_is_in_the_file_soon_although_nobody_asks() {
         assert!(waited.elapsed() < PATIENCE);
         std::thread::yield_now();
     }
-    assert_eq!(db::salvage(&dir.path().join(FILE)).1, 1);
+    assert_eq!(db::salvage(&dir.path().join(FILE)).next_seq, 2);
+}
+
+#[test]
+fn what_people_are_still_to_be_told_outlives_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Store::open(dir.path());
+    assert_eq!(first.outboxes, BTreeMap::new());
+    for (name, state) in [("ops", "1"), ("page", "1"), ("ops", "2"), ("old", "1")] {
+        first.store.keep_outbox(name, Some(state.into()));
+    }
+    // Not shut down: a killed daemon does not do that either.
+    let waited = std::time::Instant::now();
+    while db::salvage(&dir.path().join(FILE)).outboxes.len() < 3 {
+        assert!(waited.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+    let second = Store::open(dir.path());
+    let known: Vec<_> = second.outboxes.iter().map(|(name, state)| (name.as_str(), &**state)).collect();
+    assert_eq!(known, [("old", &b"1"[..]), ("ops", b"2"), ("page", b"1")]);
+    second.store.keep_outbox("old", None);
+    second.store.shutdown();
+    // A file that is lost while it is open does not take them with it; neither does one that is found damaged.
+    assert_eq!(Store::open(dir.path()).outboxes.len(), 2);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The thread that writes. It holds what cannot be written and tells when writing begins to fail and when it works again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use keepwell_core::event::Level;
 use keepwell_core::supervisor::Persisted;
 use keepwell_sdk::wire;
 
-use super::db::{self, Db, WriteError};
+use super::db::{self, Db, Outboxes, WriteError};
 use super::queue::{Held, Op, Queue, Work};
 use super::{Limits, replace};
 use crate::message::{EngineHandle, Message};
@@ -31,6 +31,9 @@ pub(super) struct Writer {
     db: Option<Db>,
     /// What the file holds or should hold, for a fresh one.
     mirror: Persisted,
+    /// The same of outboxes, and of which the file does not have the newest.
+    outboxes: Outboxes,
+    stale: BTreeSet<String>,
     /// Records whose writing failed.
     owed: Vec<Record>,
     /// Events that are not in the file, in order.
@@ -63,7 +66,7 @@ impl Writer {
         queue: Arc<Queue>,
         path: PathBuf,
         db: Option<Db>,
-        mirror: Persisted,
+        (mirror, outboxes): (Persisted, Outboxes),
         limits: Limits,
     ) -> Self {
         Self {
@@ -72,6 +75,8 @@ impl Writer {
             limits,
             db,
             mirror,
+            outboxes,
+            stale: BTreeSet::new(),
             owed: Vec::new(),
             backlog: VecDeque::new(),
             engine: None,
@@ -108,6 +113,13 @@ impl Writer {
     fn turn(&mut self, work: Work) {
         self.dropped += work.dropped;
         self.backlog.extend(work.events);
+        for (receiver, outbox) in work.outboxes {
+            match outbox {
+                Some(outbox) => drop(self.outboxes.insert(receiver.clone(), outbox)),
+                None => drop(self.outboxes.remove(&receiver)),
+            }
+            self.stale.insert(receiver);
+        }
         let mut commits = Vec::new();
         let mut flushes = Vec::new();
         for op in work.ops {
@@ -143,14 +155,15 @@ impl Writer {
 
     /// Everything that waits, in one transaction.
     fn write(&mut self) -> Result<(), String> {
-        if self.backlog.is_empty() && self.owed.is_empty() {
+        if self.backlog.is_empty() && self.owed.is_empty() && self.stale.is_empty() {
             return Ok(());
         }
         let Some(db) = &mut self.db else {
             return Err("there is no store; decisions are kept in memory".to_owned());
         };
         let events = self.backlog.make_contiguous();
-        match db.write(events, &self.owed).and_then(|()| db.prune(self.limits.keep)) {
+        let outboxes = db::named(&self.outboxes, &self.stale);
+        match db.write(events, &self.owed, &outboxes).and_then(|()| db.prune(self.limits.keep)) {
             Ok(()) => {
                 self.written();
                 Ok(())
@@ -169,6 +182,7 @@ impl Writer {
         }
         self.backlog.clear();
         self.owed.clear();
+        self.stale.clear();
         if self.failing.take().is_some() {
             self.untold.push((Level::Warn, "the store can be written again".to_owned()));
         }
@@ -197,7 +211,7 @@ impl Writer {
     /// The file was damaged while we used it.
     fn start_afresh(&mut self, why: &str) -> Result<(), String> {
         self.db = None;
-        match replace(&self.path, self.limits, &self.mirror) {
+        match replace(&self.path, self.limits, &self.mirror, &self.outboxes) {
             Ok((mut db, aside)) => {
                 self.untold.push((
                     Level::Error,
@@ -205,7 +219,7 @@ impl Writer {
                         "the store was damaged ({why}); a fresh one was begun and the old one is {aside}"
                     ),
                 ));
-                let result = db.write(self.backlog.make_contiguous(), &[]).map_err(|e| e.to_string());
+                let result = db.write(self.backlog.make_contiguous(), &[], &[]).map_err(|e| e.to_string());
                 self.db = Some(db);
                 match &result {
                     Ok(()) => self.written(),

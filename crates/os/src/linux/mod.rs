@@ -4,6 +4,7 @@ pub mod clock;
 pub mod errors;
 pub mod evidence;
 pub mod files;
+pub mod held;
 mod host;
 pub mod identity;
 pub mod ipc;

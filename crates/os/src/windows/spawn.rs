@@ -79,15 +79,20 @@ pub(crate) struct Started {
 /// Starts processes.
 #[derive(Debug)]
 pub(crate) struct Spawner {
-    null: File,
+    stdin: File,
 }
 
 impl Spawner {
     pub(crate) fn new() -> io::Result<Spawner> {
-        Ok(Spawner { null: File::options().read(true).write(true).open("NUL")? })
+        Ok(Spawner { stdin: File::options().read(true).write(true).open("NUL")? })
     }
 
-    /// Starts a process in these jobs, each inside the one before it, with stdin from nowhere.
+    /// The same for a process that reads this.
+    pub(crate) fn reading(stdin: File) -> Spawner {
+        Spawner { stdin }
+    }
+
+    /// Starts a process in these jobs, each inside the one before it.
     pub(crate) fn spawn(
         &self,
         request: &SpawnRequest,
@@ -110,7 +115,7 @@ impl Spawner {
             line,
             environment: environment(&request.env)?,
             cwd: (!cwd.is_empty()).then(|| sys::wide(cwd)),
-            stdin: self.null.as_raw_handle(),
+            stdin: self.stdin.as_raw_handle(),
             stdout: stdio.stdout.raw(),
             stderr: stdio.stderr.raw(),
             jobs,
@@ -125,7 +130,7 @@ impl Spawner {
         let path = program::path_of(helper.program)
             .map_err(|e| SpawnFailure { step: Step::Exec, errno: e.raw_os_error().unwrap_or(0) })?;
         let arguments = request.argv.iter().map(|a| text(a)).collect::<Result<Vec<_>, _>>()?;
-        let null = self.null.as_raw_handle();
+        let null = self.stdin.as_raw_handle();
         let (stdin, stdout, stderr, flags) = match helper.detached {
             Some(d) => (d.channel.raw(), null, d.stderr.raw(), CREATE_NO_WINDOW),
             None => {

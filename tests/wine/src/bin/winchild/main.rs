@@ -33,6 +33,7 @@ http PORT                 answer GET /; /ready is 503 until --gate FILE is there
                           /drop: the same without an answer, /no: 500, /hang: never answer
 exists FILE               exit with 0 if it is there, else 1
 touch FILE                make it, and exit with 0
+take FILE                 what stands in its input, as FILE once it is whole
 until FILE CODE           exit with CODE when it is there
 late-line FILE TEXT       say `starting`, and TEXT when FILE is there; then wait
 kill PID                  TerminateProcess
@@ -116,6 +117,14 @@ fn main() {
         "http" => http(&mut args),
         "exists" => exit(i32::from(!fs::exists(args.next("FILE")).unwrap_or(false))),
         "touch" => fs::write(args.next("FILE"), "").expect("the file can be made"),
+        "take" => {
+            let file = args.next("FILE");
+            let mut all = Vec::new();
+            std::io::stdin().read_to_end(&mut all).expect("it has an input");
+            let whole = format!("{file}.new");
+            fs::write(&whole, all).expect("the file can be written");
+            fs::rename(whole, file).expect("the file can be written");
+        }
         "until" => {
             let (gate, code) = (args.next("FILE"), args.number("CODE"));
             while !fs::exists(&gate).unwrap_or(false) {
