@@ -104,33 +104,15 @@ pub(crate) fn disabled(r: &mut Reader<'_>, specs: &Specs, places: &Places) {
     }
 }
 
-/// A standby is another service, and one that does not run anyway.
+/// A standby is one that does not run anyway.
 pub(crate) fn fallbacks(r: &mut Reader<'_>, specs: &Specs, places: &Places) {
     for (name, spec) in &specs.services {
         let Some(fallback) = &spec.fallback else { continue };
-        let at = places.get(name).copied().unwrap_or_default();
-        match specs.services.get(fallback) {
-            _ if fallback == name => {
-                let message = format!("`fallback` of services.{name} is itself");
-                r.push(Draft::error("bad-value", at, message).help("name another service"));
-            }
-            None => {
-                let message = format!("`fallback` of services.{name} is `{fallback}`, which is no service");
-                let known: Vec<&str> =
-                    specs.services.keys().map(AsRef::as_ref).filter(|n| **n != **name).collect();
-                r.push(
-                    Draft::error("unknown-service", at, message)
-                        .help(format!("there are: {}", known.join(", "))),
-                );
-            }
-            Some(standby) if standby.enabled => {
-                let message = format!("`{fallback}` is the fallback of `{name}` and runs anyway");
-                r.push(
-                    Draft::warning("no-effect", at, message)
-                        .help(format!("[services.{fallback}] enabled = false")),
-                );
-            }
-            Some(_) => {}
+        if specs.services.get(fallback).is_some_and(|standby| standby.enabled) {
+            let at = places.get(name).copied().unwrap_or_default();
+            let message = format!("`{fallback}` is the fallback of `{name}` and runs anyway");
+            let draft = Draft::warning("no-effect", at, message);
+            r.push(draft.help(format!("[services.{fallback}] enabled = false")));
         }
     }
 }

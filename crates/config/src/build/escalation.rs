@@ -1,13 +1,36 @@
 //! What is tried while a service goes on failing: the decision's half, and the commands that the shell runs.
 
+use std::sync::Arc;
+
 use keepwell_core::escalation::{Rung, Then};
 
-use super::{Building, HOOK_TIMEOUT};
+use super::{Building, HOOK_TIMEOUT, like};
 use crate::config::Command;
 use crate::element::escalation::{RawEscalation, RungTable};
+use crate::element::service::RawService;
 use crate::read::{At, Draft};
 
 impl Building<'_, '_> {
+    /// The service that stands in: another one, which there is.
+    pub(super) fn fallback(&mut self, raw: &RawService) -> Option<Arc<str>> {
+        let found = raw.fallback.as_ref()?;
+        let (name, own) = (&*found.value.0, self.name);
+        let wrong = |kind, message: String, label| Draft::error(kind, found.at, message).label(label);
+        if name == &**own {
+            let message = format!("`fallback` of services.{own} is itself");
+            self.tell(wrong("bad-value", message, "name another service".to_owned()));
+            return None;
+        }
+        let Some((name, _)) = self.neighbours.get_key_value(name) else {
+            let message = format!("`fallback` of services.{own} is `{name}`, which is not defined");
+            let label = like(name, self.neighbours).map(|n| format!("did you mean `{n}`?"));
+            let label = label.unwrap_or_else(|| "no service has this name".to_owned());
+            self.tell(wrong("unknown-service", message, label));
+            return None;
+        };
+        Some(Arc::clone(name))
+    }
+
     /// The steps, and for each its command.
     pub(super) fn escalation(
         &mut self,

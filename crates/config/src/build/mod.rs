@@ -95,9 +95,9 @@ impl Building<'_, '_> {
         let (stop, asks) = self.stop(raw.stop.as_ref().map(|s| &s.value), shell);
         let (rules, commands) = self.guards(&raw);
         let foresee = raw.foresee.as_ref().is_none_or(|f| f.value);
-        let fallback = raw.fallback.as_ref().map(|f| Arc::<str>::from(&*f.value.0));
+        let fallback = self.fallback(&raw);
         let ladder = raw.escalation.as_ref().map(|e| (&e.value, e.at));
-        let escalation = self.escalation(ladder, fallback.is_some());
+        let escalation = self.escalation(ladder, raw.fallback.is_some());
         let wait_for = self.wait_for(raw.wait_for.as_ref());
         let readiness = self.ready(&raw, kind);
         let probes = self.probes(&raw, kind);

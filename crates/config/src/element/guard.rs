@@ -115,7 +115,10 @@ fn parse(text: &str) -> Result<When, String> {
             ));
         }
     };
-    let (bound, lasting) = match rest.split_once(" for ") {
+    let (bound, lasting) = match rest.split_once(" for") {
+        Some((_, lasting)) if lasting.trim().is_empty() => {
+            return Err("for how long? write \"for 2m\", or leave \"for\" out".to_owned());
+        }
         Some((bound, lasting)) => (bound.trim(), duration::parse(lasting)?),
         None => (rest.trim(), Duration::ZERO),
     };
@@ -178,6 +181,7 @@ mod tests {
         );
         assert_eq!(why("memory > 800"), "`800` has no unit: write \"800MB\" or \"800B\"");
         assert_eq!(why("memory > 800MB for 2"), "`2` has no unit: write \"2s\"");
+        assert_eq!(why("cpu > 90% for"), "for how long? write \"for 2m\", or leave \"for\" out");
         assert_eq!(why("cpu > 2"), "write a share of one processor: \"cpu > 150%\"");
         assert_eq!(why("io > 50MB"), "write an amount a second: \"io > 50MB/s\"");
         assert_eq!(why("threads > many"), "`many` is no whole number");
