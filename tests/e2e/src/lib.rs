@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 pub mod docs;
 pub mod http;
+pub mod servers;
 pub mod sys;
 pub mod tls;
 
@@ -115,6 +116,24 @@ impl Guardian {
         guardian.start(&[]);
         guardian.wait_answering();
         guardian
+    }
+
+    /// What was seen of the first run that was ended for its health.
+    #[track_caller]
+    pub fn evidence(&self) -> String {
+        let taken = |e: &Event| e.kind == "evidence_taken";
+        let all = self.wait_events("evidence", |all| all.iter().any(taken));
+        let name = all.into_iter().find(taken).and_then(|e| e.evidence).expect("it has a name");
+        read_lossy(&self.state(&name))
+    }
+
+    /// Waits until its first incident is over and the service well again: what is told of it.
+    #[track_caller]
+    pub fn recovered(&self) -> Answer {
+        wait_some("the end of its incident", || {
+            let told = self.cli(&["incidents", "1"]);
+            told.all().contains("was well again after").then_some(told)
+        })
     }
 
     /// Sets a variable for `up` and all commands.

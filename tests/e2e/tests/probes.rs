@@ -1,56 +1,50 @@
 //! Checks against servers that behave badly, lines of output, and a host that is starved.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::Duration;
 
+use keepwell_e2e::servers::{self, Server};
 use keepwell_e2e::{Guardian, wait_until};
 
-/// A server beside the guardian: each connection has a thread, which ends with the test's process.
-fn serve(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let (port, answer) = (listener.local_addr().expect("it is bound").port(), Arc::new(answer));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let answer = Arc::clone(&answer);
-            thread::spawn(move || answer(stream));
-        }
-    });
-    port
+/// A program whose health is asked of this server. It is ended when that fails.
+fn guarded(server: &Server, more: &str) -> Guardian {
+    let port = server.port;
+    let g = Guardian::up(&format!(
+        "[services.a]\ncommand = 'CHILD hang'\nrestart = {{ delay = '100ms', reset_after = '1s' }}\nstop = []\n\
+         live = {{ http = 'http://127.0.0.1:{port}/', period = '100ms', timeout = '1s', failure_threshold = 2{more} }}\n"
+    ));
+    g.wait_for("a pass", |_| g.cli(&["explain", "a"]).all().contains("passes"));
+    g
 }
 
-fn head(stream: &mut TcpStream) {
-    let mut asked = Vec::new();
-    let mut byte = [0];
-    while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
-        asked.push(byte[0]);
-    }
+/// The whole story of a server that falls ill and recovers: what is told, what is kept, what is done.
+fn heals(server: &Server, g: Guardian, words: &str) {
+    heals_with(server, g, words, |_| {});
 }
 
-/// A program whose health is asked of this port. It is ended when that fails.
-fn guarded(port: u16, more: &str) -> Guardian {
-    Guardian::up(&format!(
-        "[services.a]\ncommand = 'CHILD hang'\nrestart = {{ delay = '100ms' }}\nstop = []\n\
-         live = {{ http = 'http://127.0.0.1:{port}/', period = '100ms', timeout = '300ms', failure_threshold = 2{more} }}\n"
-    ))
-}
-
-/// What the check says of the server, once it has ended the program.
-fn ends_with(g: Guardian, words: &str) {
+/// `look`: what is looked at when it is found out.
+fn heals_with(server: &Server, g: Guardian, words: &str, look: impl FnOnce(&Guardian)) {
+    let first = g.pid("a");
+    server.falls_ill();
     let told = g.wait_events("the end", |all| all.iter().any(|e| e.kind == "probe_failed"));
     let failed = told.iter().find(|e| e.kind == "probe_failed").expect("it was told");
     assert!(failed.text.contains(words), "{}", failed.text);
-    g.wait_for("a restart", |all| all[0].restarts >= 1);
+    look(&g);
+    let evidence = g.evidence();
+    for part in ["its live check failed", words, &format!("== process {first}")] {
+        assert!(evidence.contains(part), "`{part}` is not in:\n{evidence}");
+    }
+    server.recovers();
+    g.wait_for("another run", |all| {
+        all[0].restarts >= 1 && all[0].state == "running" && all[0].pid.is_some_and(|pid| pid != first)
+    });
+    g.recovered().says(&[words, "evidence"]);
     g.end();
 }
 
-fn passes(g: Guardian, asked: &AtomicUsize) {
-    let before = asked.load(Ordering::Relaxed);
-    wait_until("ten more attempts", || asked.load(Ordering::Relaxed) >= before + 10);
+fn passes(g: Guardian, server: &Server) {
+    server.falls_ill();
+    let before = server.asked();
+    wait_until("ten more attempts", || server.asked() >= before + 10);
     g.cli(&["explain", "a"]).good().says(&["passes"]);
     assert_eq!(g.service("a").restarts, 0);
     g.end();
@@ -58,75 +52,49 @@ fn passes(g: Guardian, asked: &AtomicUsize) {
 
 #[test]
 fn one_that_takes_connections_and_never_answers() {
-    let port = serve(|mut stream| {
-        // Until the other end goes away.
-        let _ = stream.read_to_end(&mut Vec::new());
-    });
-    ends_with(guarded(port, ""), &format!("no answer from 127.0.0.1:{port} within 300 ms"));
+    let server = Server::new(servers::silent);
+    heals(&server, guarded(&server, ""), &format!("no answer from 127.0.0.1:{} within 1 s", server.port));
+}
+
+#[test]
+fn one_that_stops_in_the_middle_of_an_answer() {
+    let server = Server::new(servers::half_open);
+    heals(&server, guarded(&server, ""), &format!("no answer from 127.0.0.1:{} within 1 s", server.port));
 }
 
 #[test]
 fn one_that_is_slower_than_it_may_be() {
-    let port = serve(|mut stream| {
-        head(&mut stream);
-        for byte in b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" {
-            thread::sleep(Duration::from_millis(50));
-            if stream.write_all(&[*byte]).is_err() {
-                return;
-            }
-        }
-    });
-    ends_with(guarded(port, ""), &format!("no answer from 127.0.0.1:{port} within 300 ms"));
+    let server = Server::new(servers::slow);
+    heals(&server, guarded(&server, ""), &format!("no answer from 127.0.0.1:{} within 1 s", server.port));
 }
 
 #[test]
 fn one_that_resets_its_connections() {
-    let port = serve(|mut stream| {
-        // What is not read when it is closed makes a reset of it.
-        let _ = stream.read(&mut [0; 4]);
-    });
-    ends_with(guarded(port, ""), &format!("connection reset by 127.0.0.1:{port}"));
+    let server = Server::new(servers::resetting);
+    heals(&server, guarded(&server, ""), &format!("connection reset by 127.0.0.1:{}", server.port));
 }
 
 #[test]
 fn one_that_redirects_is_asked_no_further_and_passes_unless_its_status_is_asked_for() {
-    let elsewhere = Arc::new(AtomicUsize::new(0));
-    let (asked, followed) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&elsewhere));
-    let other = serve(move |_| {
-        followed.fetch_add(1, Ordering::Relaxed);
-    });
-    let count = Arc::clone(&asked);
-    let port = serve(move |mut stream| {
-        head(&mut stream);
-        count.fetch_add(1, Ordering::Relaxed);
-        let to = format!("http://127.0.0.1:{other}/");
-        let _ = write!(stream, "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
-    });
-    passes(guarded(port, ""), &asked);
-    ends_with(guarded(port, ", status = '200-299'"), "answered 302 Found");
-    assert_eq!(elsewhere.load(Ordering::Relaxed), 0);
+    let other = Server::new(servers::silent);
+    let server = Server::new(servers::redirecting(other.port));
+    passes(guarded(&server, ""), &server);
+    server.recovers();
+    heals(&server, guarded(&server, ", status = '200-299'"), "answered 302 Found");
+    assert_eq!(other.asked(), 0);
 }
 
 #[test]
 fn one_whose_answer_has_no_end_costs_no_memory() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
-    let port = serve(move |mut stream| {
-        head(&mut stream);
-        count.fetch_add(1, Ordering::Relaxed);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
-        let chunk = vec![b'x'; 1 << 20];
-        while stream.write_all(&chunk).is_ok() {}
+    let server = Server::new(servers::endless);
+    passes(guarded(&server, ""), &server);
+    server.recovers();
+    let g = guarded(&server, ", body = 'needle'");
+    heals_with(&server, g, "without `needle`", |g| {
+        let resident = fs::read_to_string(format!("/proc/{}/statm", g.daemon())).unwrap();
+        let pages: u64 = resident.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(pages * 4096 < 256 << 20, "{pages} pages");
     });
-    let g = guarded(port, ", body = 'needle'");
-    let words = "without `needle`";
-    let told = g.wait_events("the end", |all| all.iter().any(|e| e.kind == "probe_failed"));
-    assert!(told.iter().any(|e| e.text.contains(words)), "{told:?}");
-    let daemon = g.daemon();
-    let resident = fs::read_to_string(format!("/proc/{daemon}/statm")).unwrap();
-    let pages: u64 = resident.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!(pages * 4096 < 256 << 20, "{pages} pages");
-    g.end();
 }
 
 #[test]

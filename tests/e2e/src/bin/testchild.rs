@@ -25,7 +25,9 @@ flood BYTES               numbered lines of 120 bytes, then wait; --exit CODE
 no-newline BYTES          BYTES times `x` without a newline, then wait; --exit CODE
 invalid-utf8              lines that are no UTF-8, then wait
 fork-bomb                 fork as fast as it goes, 4095 processes at most, then wait
-leak BYTES                take memory and touch it, then wait
+leak BYTES                take memory and touch it, then wait; --gate FILE: not before it is there
+spin                      use all of a processor; --gate FILE
+fill-descriptors          open files until it may not, say so, then wait; --gate FILE
 notify TEXT…              send each to NOTIFY_SOCKET, then wait; --after MS; --gate FILE: not before it is there
 tick FILE                 every 20 ms one line to stdout and `PID N` to FILE; --every MS
 work FOLDER               what the killing tests run: see there
@@ -83,9 +85,7 @@ fn main() {
         "leak" => leak(&mut args),
         "notify" => {
             args.pause("after");
-            while !args.gate_is_open() {
-                sleep(ms(10));
-            }
+            args.wait_for_gate();
             let address = env::var("NOTIFY_SOCKET").expect("NOTIFY_SOCKET is set");
             for text in args.rest() {
                 sys::send_datagram(&address, text.replace("\\n", "\n").as_bytes())
@@ -93,6 +93,14 @@ fn main() {
             }
             wait();
         }
+        "spin" => {
+            args.wait_for_gate();
+            println!("spinning");
+            loop {
+                std::hint::spin_loop();
+            }
+        }
+        "fill-descriptors" => fill_descriptors(&args),
         "tick" => tick(&mut args),
         "work" => work(&args.next("FOLDER")),
         "record" => {
@@ -222,6 +230,7 @@ fn fork_bomb() {
 fn leak(args: &mut Args) {
     let bytes: usize = args.number("BYTES");
     let every = args.option("every");
+    args.wait_for_gate();
     let mut held = Vec::new();
     for _ in 0..bytes >> 20 {
         held.push(vec![1_u8; 1 << 20]);
@@ -229,6 +238,20 @@ fn leak(args: &mut Args) {
     }
     println!("holding {} MiB", held.len());
     wait();
+}
+
+fn fill_descriptors(args: &Args) {
+    args.wait_for_gate();
+    let mut held = Vec::new();
+    loop {
+        match File::open("/dev/null") {
+            Ok(file) => held.push(file),
+            Err(e) => {
+                println!("no descriptor after {}: {e}", held.len());
+                wait();
+            }
+        }
+    }
 }
 
 fn tick(args: &mut Args) {
@@ -376,6 +399,12 @@ impl Args {
     /// Whether the file of `--gate` is there, or none was asked for.
     fn gate_is_open(&self) -> bool {
         self.text("gate").is_none_or(|file| fs::exists(file).unwrap_or(false))
+    }
+
+    fn wait_for_gate(&self) {
+        while !self.gate_is_open() {
+            sleep(ms(10));
+        }
     }
 
     fn text(&self, name: &str) -> Option<&str> {

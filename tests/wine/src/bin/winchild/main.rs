@@ -22,7 +22,9 @@ grandchildren FILE        start one that starts another, in groups of their own,
 record FILE               append `PID` to FILE, then wait
 hold-pipe                 leave a process that holds stdout, then exit with 0
 flood BYTES               numbered lines of 120 bytes, then wait; --exit CODE
-leak BYTES                take so much memory, then wait; --every MS: 1 MiB as often
+leak BYTES                take so much memory, then wait; --every MS: 1 MiB as often; --gate FILE: not before it is there
+spin                      use all of a processor; --gate FILE
+fill-handles COUNT        open so many files, then wait; --gate FILE
 tick FILE                 every 20 ms one line to stdout and `PID N` to FILE; --every MS
 work FOLDER               what the killing tests run: see there; --bursts N --lines N --every MS
 print-args [TEXT…]        one line an argument, `[TEXT]`, and the working folder; then wait
@@ -37,6 +39,7 @@ take FILE                 what stands in its input, as FILE once it is whole
 until FILE CODE           exit with CODE when it is there
 late-line FILE TEXT       say `starting`, and TEXT when FILE is there; then wait
 kill PID                  TerminateProcess
+suspend PID               NtSuspendProcess
 beat                      a heartbeat every 50 ms, where keepwell says; each that is delivered is a line; none while `mute` is there
 control SERVICE NUMBER    tells a service what sc has no word for; exits with the error
 bridge FILE PIPE          a TCP port, whose number FILE then has, to a named pipe";
@@ -80,6 +83,21 @@ fn main() {
         }
         "flood" => flood(&mut args),
         "leak" => leak(&mut args),
+        "spin" => {
+            args.wait_for_gate();
+            out(b"spinning\n");
+            loop {
+                std::hint::spin_loop();
+            }
+        }
+        "fill-handles" => {
+            let count: usize = args.number("COUNT");
+            args.wait_for_gate();
+            let own = env::current_exe().expect("a program knows its own file");
+            let held: Vec<File> = (0..count).map_while(|_| File::open(&own).ok()).collect();
+            out(format!("holding {} handles\n", held.len()).as_bytes());
+            wait();
+        }
         "tick" => tick(&mut args),
         "work" => work(&mut args),
         "print-args" => {
@@ -141,6 +159,7 @@ fn main() {
             out(format!("{text}\n").as_bytes());
             wait();
         }
+        "suspend" => exit(i32::from(!system::suspend(args.number("PID")))),
         "kill" => exit(i32::from(!system::terminate(args.number("PID")))),
         "control" => exit(system::control(&args.next("SERVICE"), args.number("NUMBER"))),
         "bridge" => bridge(&mut args),
@@ -229,6 +248,7 @@ fn flood(args: &mut Args) {
 
 fn leak(args: &mut Args) {
     let (bytes, every): (usize, _) = (args.number("BYTES"), args.option("every"));
+    args.wait_for_gate();
     let mut held = Vec::new();
     for _ in 0..bytes >> 20 {
         held.push(vec![1_u8; 1 << 20]);
@@ -404,6 +424,12 @@ impl Args {
     /// Whether the file of `--gate` is there, or none was asked for.
     fn gate_is_open(&self) -> bool {
         self.text("gate").is_none_or(|file| fs::exists(file).unwrap_or(false))
+    }
+
+    fn wait_for_gate(&self) {
+        while !self.gate_is_open() {
+            sleep(ms(20));
+        }
     }
 
     fn text(&self, name: &str) -> Option<&str> {

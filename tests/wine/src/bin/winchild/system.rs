@@ -7,14 +7,14 @@ use std::os::windows::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use windows_sys::Win32::Foundation::{GetLastError, TRUE};
+use windows_sys::Win32::Foundation::{GetLastError, HANDLE, TRUE};
 use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
 use windows_sys::Win32::System::Services::{
     ControlService, OpenSCManagerW, OpenServiceW, SC_MANAGER_CONNECT, SERVICE_ALL_ACCESS, SERVICE_STATUS,
 };
 use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS, GetCurrentProcess, GetProcessAffinityMask, OpenProcess,
-    PROCESS_TERMINATE, TerminateProcess,
+    PROCESS_SUSPEND_RESUME, PROCESS_TERMINATE, TerminateProcess,
 };
 use windows_sys::core::BOOL;
 
@@ -66,6 +66,26 @@ pub(crate) fn terminate(pid: u32) -> bool {
             return false;
         }
         let done = TerminateProcess(process, 9) != 0;
+        drop(OwnedHandle::from_raw_handle(process));
+        done
+    }
+}
+
+#[link(name = "ntdll")]
+unsafe extern "system" {
+    /// What debuggers and process viewers stop a program with.
+    fn NtSuspendProcess(process: HANDLE) -> i32;
+}
+
+/// Stops all threads of a process, which is then there and does nothing; false if it may not be or is not there.
+pub(crate) fn suspend(pid: u32) -> bool {
+    // SAFETY: no pointers; the handle is ours and closed again.
+    unsafe {
+        let process = OpenProcess(PROCESS_SUSPEND_RESUME, 0, pid);
+        if process.is_null() {
+            return false;
+        }
+        let done = NtSuspendProcess(process) >= 0;
         drop(OwnedHandle::from_raw_handle(process));
         done
     }
