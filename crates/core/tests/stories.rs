@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use keepwell_core::effect::Record;
 use keepwell_core::event::{ExitStatus, SpawnError, SpawnErrorKind, State};
-use keepwell_core::spec::{Condition, Dependency, Kind, Policy, RestartPolicy, To};
-use keepwell_core::supervisor::{DeadlineReason, Finished, Persisted, Snapshot};
+use keepwell_core::spec::{Condition, Dependency, Kind, Policy, Readiness, RestartPolicy, To};
+use keepwell_core::supervisor::{DeadlineReason, Finished, Outcome, Persisted, Snapshot};
 use keepwell_core::{
     By, Command, Effect, Input, Mono, Now, Progress, Role, RunId, ServiceSpec, Specs, Supervisor, Wall,
 };
@@ -258,4 +258,27 @@ fn what_was_on_its_way_out_comes_back_although_the_daemon_died_in_the_reload_tha
     let started = |effect: &Effect| matches!(effect, Effect::Spawn { service, .. } if &*service.name == "db");
     assert_eq!(effects(&mut s).iter().filter(|e| started(e)).count(), 1);
     assert_eq!(states(&s, at(6_100))[0], State::Starting);
+}
+
+#[test]
+fn who_never_becomes_ready_fails_although_half_of_the_answers_say_nothing() {
+    let second = Duration::from_secs(1);
+    let ready = Readiness::Probe { period: second / 2, timeout: 10 * second };
+    let web = ServiceSpec { ready, ..ServiceSpec::default() };
+    let specs = Specs { services: BTreeMap::from([(Arc::from("web"), web)]), ..Specs::default() };
+    let mut s = Supervisor::new(specs, Persisted::default(), 1, at(0));
+    s.handle(at(0), Input::Spawned { run: RunId(1), pid: 10 });
+    let mut attempts = 0;
+    let mut now = at(0);
+    while states(&s, now) == [State::Starting] && now.mono < at(60_000).mono {
+        for effect in effects(&mut s) {
+            let Effect::Probe { probe, .. } = effect else { continue };
+            attempts += 1;
+            let said = if attempts % 2 == 0 { Outcome::Unknown } else { Outcome::Fail };
+            s.handle(now, Input::Probe { probe, outcome: said("no answer".into()) });
+        }
+        now.mono = s.next_deadline().unwrap().0.max(now.mono);
+        s.handle_timeout(now);
+    }
+    assert!(now.mono <= at(11_000).mono, "it failed at {now:?}");
 }

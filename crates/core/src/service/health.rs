@@ -151,7 +151,12 @@ impl Supervisor {
         a.check.next = a.check.next.map(|at| at.max(now.mono));
         match outcome {
             Outcome::Pass => self.become_up(i, now),
-            Outcome::Fail(why) => a.check.last = LastAnswer::Failed(why),
+            Outcome::Fail(why) => {
+                a.check.last = LastAnswer::Failed(why);
+                if a.check.overtime {
+                    a.check.deadline = Some(now.mono);
+                }
+            }
             Outcome::Unknown(why) => a.check.last = LastAnswer::Unknown(why),
         }
         self.touch(i);
@@ -226,6 +231,7 @@ impl Supervisor {
             // What cannot be said never counts against a service: it has until the next answer.
             LastAnswer::Unknown(_) => {
                 a.check.deadline = Some(now.mono + SHORTEST_ATTEMPT);
+                a.check.overtime = true;
                 self.touch(i);
                 return;
             }
@@ -385,6 +391,7 @@ impl Supervisor {
                     *leaving = (*leaving).max(until);
                 } else if let Some(deadline) = &mut a.check.deadline {
                     *deadline = (*deadline).max(until);
+                    a.check.overtime = false;
                 }
             }
             Phase::Ending(e) if e.main.is_some_and(|m| m.run == run) => {

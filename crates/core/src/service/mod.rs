@@ -198,6 +198,8 @@ pub(crate) struct Probed {
 pub(crate) struct Check {
     /// The run has failed if it is not ready by then.
     pub(crate) deadline: Option<Mono>,
+    /// Its time is over, and the last answer said nothing: the next one that does decides.
+    pub(crate) overtime: bool,
     /// When the next attempt is due (a probe), or when it counts as ready (a delay).
     pub(crate) next: Option<Mono>,
     /// The attempt under way, and when its answer counts as lost.
