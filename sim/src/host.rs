@@ -225,7 +225,13 @@ impl Host {
     fn again(&mut self, now: Mono, run: RunId, sign: Happening) -> Option<bool> {
         let process = self.processes.get(&run).filter(|p| p.alive)?;
         let (frozen, every) = (process.frozen, process.behaviour.pings?);
-        if process.behaviour.silent_after.is_some_and(|after| now.since(process.started) >= after) {
+        let age = now.since(process.started);
+        if let Some((_, until)) =
+            process.behaviour.silent.filter(|(from, until)| (*from..*until).contains(&age))
+        {
+            if until < Duration::MAX {
+                self.plan(now + (until - age), sign);
+            }
             return None;
         }
         self.plan(now + every, sign);

@@ -1,11 +1,9 @@
 //! The second book of incidents: what was told of them, held against what the core says is open.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use keepwell_core::event::{EventKind, State};
 use keepwell_core::incident::OpenIncident;
-use keepwell_core::spec::UP_AFTER;
 use keepwell_core::supervisor::ServiceStatus;
 use keepwell_core::{Event, Now, ServiceId, Supervisor};
 
@@ -61,7 +59,33 @@ impl Incidents {
     }
 }
 
-/// When nothing more happens, a standby runs for what is down and has failed, and for nothing else.
+/// A standby runs on until the incident of what it stands in for is over, unless somebody has a hand in it.
+///
+/// # Errors
+/// The standby that was stopped too soon.
+pub fn check_standby_stays(sup: &Supervisor, now: Now, events: &[Event]) -> Result<(), String> {
+    for event in events {
+        let (Some(standby), EventKind::StandbyStopped { main }) = (&event.service, &event.kind) else {
+            continue;
+        };
+        if is_needed(sup, now, main, &standby.name) {
+            return Err(format!("{standby} no longer stands in for {main}, whose incident is open"));
+        }
+    }
+    Ok(())
+}
+
+fn is_needed(sup: &Supervisor, now: Now, main: &str, standby: &str) -> bool {
+    let spec = sup.specs().services.get(main);
+    if spec.is_none_or(|spec| spec.fallback.as_deref() != Some(standby)) {
+        return false;
+    }
+    let open = |s: &ServiceStatus| sup.incidents(now).iter().any(|o| o.service == s.id);
+    let ill = |s: &ServiceStatus| *s.id.name == *main && s.desired_up && s.hold.is_none() && open(s);
+    sup.status(now).iter().any(ill)
+}
+
+/// When nothing more happens, a standby runs for what is down and has failed, or did so lately, and for nothing else.
 ///
 /// # Errors
 /// The standby that runs in vain, or does not run.
@@ -73,28 +97,18 @@ pub fn check_standby(sup: &Supervisor, now: Now) -> Result<(), String> {
         // Whom an operator had a hand on is his.
         let own = |s: &&ServiceStatus| *s.id.name == *fallback && !s.enabled && s.last_command.is_none();
         let standing = all.iter().filter(own).any(|s| s.desired_up);
-        let of_it = |s: &ServiceStatus| {
+        let ill = |s: &ServiceStatus| {
             let spec = sup.specs().services.get(&s.id.name);
-            spec.is_some_and(|spec| spec.fallback.as_deref() == Some(fallback)) && failing.contains(&s.id)
+            let has_it = spec.is_some_and(|spec| spec.fallback.as_deref() == Some(fallback));
+            has_it && failing.contains(&s.id) && s.desired_up && s.hold.is_none()
         };
-        let down = |s: &ServiceStatus| match s.state {
-            State::BackingOff
-            | State::CrashLooping
-            | State::GaveUp
-            | State::Starting
-            | State::Waiting
-            | State::Stopping => true,
-            // Without a readiness check it runs from the start, and is up only when it has lived for a while.
-            State::Running => Duration::from_millis(now.wall.0.abs_diff(s.since.0)) <= UP_AFTER,
-            State::Ready | State::Degraded | State::Paused | State::Stopped | State::Completed => false,
-        };
-        if standing && !all.iter().any(|s| of_it(s) && down(s)) {
+        if standing && !all.iter().any(ill) {
             return Err(format!("{fallback} stands in for nobody, not even {name}"));
         }
         let waits = |s: &ServiceStatus| {
             matches!(s.state, State::CrashLooping | State::GaveUp) && s.desired_up && s.hold.is_none()
         };
-        let needed = all.iter().any(|s| s.id.name == *name && of_it(s) && waits(s));
+        let needed = all.iter().any(|s| s.id.name == *name && ill(s) && waits(s));
         let there = all.iter().any(|s| own(&s));
         if needed && spec.escalation.is_empty() && there && !standing {
             return Err(format!("{name} is down, and {fallback} does not stand in"));

@@ -2,8 +2,9 @@
 //! both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use crate::incidents::Incidents;
+use crate::incidents::{Incidents, check_standby_stays};
 use keepwell_core::effect::Record;
 use keepwell_core::event::{EventKind, SpawnErrorKind, State};
 use keepwell_core::spec::{Condition, Limit, UP_AFTER};
@@ -83,6 +84,8 @@ pub struct Ledger {
     restarts: BTreeMap<ServiceId, Vec<Mono>>,
     /// When living runs were ended because of a probe.
     healed: Vec<Mono>,
+    /// Told to have lost their heartbeats, and none has come since. After a daemon's death that is known of none.
+    silent: BTreeSet<RunId>,
     /// The host is starved, and says so when it is asked.
     pub short_since: Option<Mono>,
     /// The states before the turn.
@@ -146,6 +149,11 @@ impl Ledger {
         }
     }
 
+    /// A heartbeat came, whatever the core makes of it.
+    pub fn beats(&mut self, run: RunId) {
+        self.silent.remove(&run);
+    }
+
     /// Nobody can hold the budget against an operator's command or a reload.
     pub fn excuse(&mut self) {
         self.healed.clear();
@@ -165,6 +173,7 @@ impl Ledger {
         self.stopped = statuses.into_iter().filter(by_operator).map(|s| s.id).collect();
         self.restarts.clear();
         self.states.clear();
+        self.silent = self.runs.keys().copied().collect();
         self.incidents.begin_anew(sup, now);
     }
 
@@ -196,6 +205,9 @@ impl Ledger {
         let statuses = &sup.status(now);
         let seen = &Seen { now, statuses, specs, events, by_hand };
         self.incidents.check(sup, now, events)?;
+        if !self.shutting_down {
+            check_standby_stays(sup, now, events)?;
+        }
         self.check_events(seen)?;
         let mut done = false;
         for effect in effects {
@@ -278,24 +290,15 @@ impl Ledger {
                         }
                     }
                 }
+                EventKind::HeartbeatLost { .. } => self.silent.extend(event.run),
                 EventKind::StateChanged { to: State::Stopping, reason, .. }
-                    if reason.starts_with("its live check") =>
+                    if ["its live check", "no heartbeat"].iter().any(|why| reason.starts_with(why)) =>
                 {
-                    self.healed.push(seen.now.mono);
-                    // What the host said a moment before it was short of something still holds.
-                    if self
-                        .short_since
-                        .is_some_and(|at| seen.now.mono.since(at) > std::time::Duration::from_secs(2))
-                    {
-                        return Err(format!("{id}: it was ended by a probe while the host was starved"));
+                    let silent = event.run.is_none_or(|run| self.silent.contains(&run));
+                    if reason.starts_with("no heartbeat") && !silent {
+                        return Err(format!("{id}: it beats, and was ended for want of heartbeats"));
                     }
-                    if let Some(Limit { max, window }) = specs.healing.limit {
-                        self.healed.retain(|at| seen.now.mono.since(*at) < window);
-                        if self.healed.len() > max as usize {
-                            let n = self.healed.len();
-                            return Err(format!("{id}: {n} were ended by probes, and the budget is {max}"));
-                        }
-                    }
+                    self.check_healed(seen, id)?;
                 }
                 EventKind::StateChanged { to, .. } => {
                     if matches!(to, State::Ready | State::Running | State::Completed | State::Degraded) {
@@ -303,6 +306,24 @@ impl Ledger {
                     }
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A living run is ended for its health.
+    fn check_healed(&mut self, seen: &Seen<'_>, id: &ServiceId) -> Result<(), String> {
+        let now = seen.now.mono;
+        self.healed.push(now);
+        // What the host said a moment before it was short of something still holds.
+        if self.short_since.is_some_and(|at| now.since(at) > Duration::from_secs(2)) {
+            return Err(format!("{id}: it was ended for its health while the host was starved"));
+        }
+        if let Some(Limit { max, window }) = seen.specs.healing.limit {
+            self.healed.retain(|at| now.since(*at) < window);
+            if self.healed.len() > max as usize {
+                let n = self.healed.len();
+                return Err(format!("{id}: {n} were ended for their health, and the budget is {max}"));
             }
         }
         Ok(())
@@ -508,8 +529,7 @@ impl Ledger {
                 continue;
             }
             for other in self.runs.values().filter(|t| t.service.name == *name && t.role == Role::Main) {
-                let stuck =
-                    other.killed.is_some_and(|at| now.mono.since(at) >= std::time::Duration::from_secs(10));
+                let stuck = other.killed.is_some_and(|at| now.mono.since(at) >= Duration::from_secs(10));
                 if !other.over() && !stuck && other.spawned.is_some() {
                     return Err(format!("{} is stopped before {}", told.service, other.service));
                 }

@@ -1,9 +1,9 @@
 //! Bugs to plant between core and world, to see that the invariants catch them.
 
 use keepwell_core::supervisor::Snapshot;
-use keepwell_core::{Effect, Input, Now, Role, RunId, Specs};
+use keepwell_core::{Effect, Input, Mono, Now, Role, RunId, Specs};
 
-use crate::host::Host;
+use crate::host::{Host, Process};
 
 /// Which bug; each is one that a change of the core could bring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,14 +29,22 @@ pub enum Plant {
     NoLimit,
     /// Budgets of probes are not looked at.
     NoBudget,
+    /// What was silent for a while is never heard to beat again.
+    DeafAfterSilence,
     /// An operator's command is committed after its effects.
     LateCommit,
 }
 
 impl Plant {
     /// What the daemon hears instead.
-    pub fn input(self, input: Input, host: &Host) -> Input {
+    pub fn input(self, input: Input, now: Mono, host: &Host) -> Input {
         match (self, &input) {
+            (Plant::DeafAfterSilence, Input::Beat { run }) => {
+                let silent =
+                    |p: &Process| p.behaviour.silent.is_some_and(|(from, _)| now.since(p.started) >= from);
+                let deaf = host.processes.get(run).is_some_and(silent);
+                if deaf { Input::Alive { run: *run } } else { input }
+            }
             (Plant::StaleExit, Input::Exited { run, status, tree_empty }) => {
                 let newest = host.processes.iter().rev().find(|(r, p)| p.role == Role::Main && **r > *run);
                 Input::Exited {

@@ -37,8 +37,8 @@ pub struct Behaviour {
     pub announces_end: bool,
     /// Sends life signs and heartbeats as often.
     pub pings: Option<Duration>,
-    /// Until then; it hangs afterwards.
-    pub silent_after: Option<Duration>,
+    /// From then until then after its start it sends none.
+    pub silent: Option<(Duration, Duration)>,
     /// Its memory in bytes at its start, and how much more it is each minute.
     pub uses: Option<(u64, u64)>,
 }
@@ -84,7 +84,7 @@ impl Default for Behaviour {
             probe_trouble: None,
             announces_end: false,
             pings: Some(Duration::from_secs(1)),
-            silent_after: None,
+            silent: None,
             uses: None,
         }
     }

@@ -310,6 +310,10 @@ fn trouble(d: &mut Prng, b: &mut Behaviour) {
     if d.percent(20) {
         b.probe_trouble = Some(*d.pick(&[ProbeTrouble::Lost, ProbeTrouble::Late, ProbeTrouble::Unknown]));
     }
+    if d.percent(40) {
+        let from = millis(d, 0, 30_000);
+        b.silent = Some((from, from + millis(d, 5_000, 60_000)));
+    }
     b.announces_end = d.percent(30);
     if d.percent(20) {
         b.pings = None;
@@ -330,8 +334,9 @@ fn specs(d: &mut Prng) -> Specs {
         specs.max_parallel_starts = Some(u32::try_from(d.range(1, 4)).unwrap_or(1));
     }
     specs.healing.evidence = d.percent(50).then(|| Duration::from_secs(2));
+    let longest = *d.pick(&[60_000, 60_000, 300_000]);
     specs.healing.limit =
-        Some(Limit { max: u32::try_from(d.range(1, 5)).unwrap_or(1), window: millis(d, 5_000, 60_000) });
+        Some(Limit { max: u32::try_from(d.range(1, 5)).unwrap_or(1), window: millis(d, 5_000, longest) });
     specs
 }
 
@@ -390,7 +395,7 @@ fn spec(d: &mut Prng, name: &str, at: usize) -> ServiceSpec {
     if kind == Kind::Service && d.percent(15) {
         spec.watchdog = Some(millis(d, 5_000, 30_000));
     }
-    if kind == Kind::Service && d.percent(15) {
+    if kind == Kind::Service && d.percent(25) {
         spec.heartbeat = Some(millis(d, 5_000, 30_000));
     }
     let step = |d: &mut Prng| {
@@ -563,6 +568,10 @@ fn changed(d: &mut Prng, old: &Specs) -> Specs {
             specs.services.insert(Arc::from(*name), fresh);
         }
     }
+    if old.services.contains_key(STANDBY) && d.percent(80) {
+        stand_by(d, &mut specs);
+    }
     specs.max_parallel_starts = old.max_parallel_starts;
+    specs.healing = old.healing.clone();
     specs
 }

@@ -352,7 +352,8 @@ fn behaviour(text: &str) -> Result<Behaviour, String> {
                 b.uses = Some((megabytes(memory)?, megabytes(more)?));
             }
             ["gives", "no", "life", "signs"] => b.pings = None,
-            ["falls", "silent", "after", time] => b.silent_after = Some(duration(time)?),
+            ["falls", "silent", "after", time] => b.silent = Some((duration(time)?, Duration::MAX)),
+            ["silent", "from", from, "to", to] => b.silent = Some((duration(from)?, duration(to)?)),
             _ => return Err(format!("nobody knows how to play `{clause}`")),
         }
     }

@@ -351,9 +351,12 @@ impl<D: Director> World<D> {
         if self.sup.is_none() {
             return;
         }
-        let input = self.plant.input(input, &self.host);
-        self.log(|| format!("→ {input:?}"));
         let before = self.book_before();
+        if let Input::Beat { run } = &input {
+            self.ledger.beats(*run);
+        }
+        let input = self.plant.input(input, self.now.mono, &self.host);
+        self.log(|| format!("→ {input:?}"));
         self.ledger.tell(self.now, &input);
         self.turn_from(Turn { before, config: None, command: false }, |sup, now| sup.handle(now, input));
     }

@@ -64,6 +64,11 @@ fn a_commit_after_its_effects_is_found() {
 }
 
 #[test]
+fn beats_that_are_not_heard_after_a_silence_are_found() {
+    assert_found(Plant::DeafAfterSilence, "it beats, and was ended");
+}
+
+#[test]
 fn the_ending_of_more_than_the_budget_allows_is_found() {
-    assert_found(Plant::NoBudget, "were ended by probes, and the budget is");
+    assert_found(Plant::NoBudget, "were ended for their health, and the budget is");
 }

@@ -28,7 +28,7 @@ pub enum Then {
         /// After this it is killed.
         timeout: Duration,
     },
-    /// Its fallback runs until it is up again.
+    /// Its fallback runs until the incident is over.
     FailOver,
     /// No further attempt, and somebody is to be woken.
     Stop,

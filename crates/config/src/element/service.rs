@@ -74,7 +74,7 @@ table! {
         foresee: bool = "true", live;
         /// What is tried, one after the other, while it goes on failing in one incident.
         escalation: RawEscalation = "none: its restart policy alone", live;
-        /// A service that is not enabled: it runs while this one is down, or from the step `"fail_over"` on, until this one is up again.
+        /// A service that is not enabled: it runs while this one is down, or from the step `"fail_over"` on, until this one has been well for `reset_after`.
         fallback: Text = "none", live;
         /// Programs around its life.
         hooks: RawHooks = "none", table;

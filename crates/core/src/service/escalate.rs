@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::effect::Role;
 use crate::escalation::Then;
@@ -12,7 +13,7 @@ use crate::event::{EventKind, ExitClass};
 use crate::service::{Cause, GaveUp, Origin, Phase, ServiceSnapshot, Stage};
 use crate::spec::Policy;
 use crate::supervisor::Supervisor;
-use crate::time::Now;
+use crate::time::{Human, Now};
 
 impl Supervisor {
     /// A run failed and nothing of it is left: takes the step of the ladder that is due. True if something runs for that, after
@@ -128,8 +129,8 @@ impl Supervisor {
             return;
         }
         self.stand_down_if_idle(i, now);
-        let Some(fallback) = self.spec(i).fallback.clone() else { return };
         let name = Arc::clone(&self.services[i].id.name);
+        let Some(fallback) = self.fallback_of(&name).cloned() else { return };
         let wanted = self.is_stood_in_for(&name);
         let Some(group) = self.graph.group(&fallback) else { return };
         for j in self.graph.groups[group].instances.clone() {
@@ -173,13 +174,13 @@ impl Supervisor {
     fn stand_down_if_idle(&mut self, j: usize, now: Now) {
         let Some(main) = self.services[j].s.stands_in.clone() else { return };
         let own = &self.services[j].id.name;
-        let still = self.specs.services.get(&main).is_some_and(|spec| spec.fallback.as_ref() == Some(own));
-        if !still {
+        if self.fallback_of(&main) != Some(own) {
             self.stand_down(j, main, now);
         }
     }
 
-    /// An instance of it is down, has failed, and was not up since.
+    /// An instance of it has failed and is down. Once its standby runs, that stays until the incident is over, so that it
+    /// does not start and stop with each short life of what goes on failing.
     fn is_stood_in_for(&self, name: &Arc<str>) -> bool {
         let Some(group) = self.graph.group(name) else { return false };
         let needs = |i: &usize| {
@@ -187,23 +188,34 @@ impl Supervisor {
             let Some(incident) = s.incident.as_ref().filter(|_| s.desired && !s.removed) else {
                 return false;
             };
-            if self.guardian.shutting_down || s.hold.is_some() || self.services[*i].facet.up {
+            if self.guardian.shutting_down || s.hold.is_some() {
                 return false;
             }
-            let spec = self.spec(*i);
-            if spec.escalation.iter().any(|rung| rung.then == Then::FailOver) {
-                return incident.failed_over;
+            let standby = self.fallback_of(name).map_or(&[][..], |fallback| self.instances_named(fallback));
+            let mut stands_in =
+                standby.iter().filter_map(|j| self.services[*j].s.stands_in.as_ref()).peekable();
+            let runs = stands_in.peek().is_some();
+            if stands_in.any(|main| main == name) {
+                return true;
+            }
+            if self.spec(*i).escalation.iter().any(|rung| rung.then == Then::FailOver) {
+                return incident.failed_over && (runs || !self.services[*i].facet.up);
             }
             // A restart that comes at once needs nobody who stands in.
             let waits =
                 matches!(s.phase, Phase::BackingOff { .. } | Phase::CrashLooping { .. } | Phase::GaveUp(_));
-            let standing = spec.fallback.as_ref().and_then(|f| self.graph.group(f)).is_some_and(|group| {
-                let mut all = self.graph.groups[group].instances.iter();
-                all.any(|j| self.services[*j].s.stands_in.as_ref() == Some(name))
-            });
-            waits || standing
+            runs || waits
         };
         self.graph.groups[group].instances.iter().any(needs)
+    }
+
+    /// By the settings in force, whatever those of its present run are: the standby itself goes by them too.
+    fn fallback_of(&self, name: &str) -> Option<&Arc<str>> {
+        self.specs.services.get(name)?.fallback.as_ref()
+    }
+
+    fn instances_named(&self, name: &str) -> &[usize] {
+        self.graph.group(name).map_or(&[], |group| &self.graph.groups[group].instances)
     }
 
     /// Lines of `explain`: where its ladder stands, and whom it stands in for.
@@ -227,15 +239,15 @@ impl Supervisor {
             lines.push(("escalation", text));
         }
         if let Some(main) = &s.stands_in {
-            lines.push(("stands in", format!("for {main}, until it is up again")));
+            let wait = self.specs.services.get(main).map_or(Duration::ZERO, |spec| spec.restart.reset_after);
+            lines.push(("stands in", format!("for {main}, until it has been well for {}", Human(wait))));
         }
-        if let Some(fallback) = &spec.fallback {
-            let runs = self.graph.group(fallback).is_some_and(|group| {
-                let mut all = self.graph.groups[group].instances.iter();
-                all.any(|j| self.services[*j].s.stands_in.as_ref() == Some(&self.services[i].id.name))
-            });
-            if runs {
-                lines.push(("standby", format!("{fallback} runs until it is up again")));
+        let name = &self.services[i].id.name;
+        if let Some(fallback) = self.fallback_of(name) {
+            let mut standby = self.instances_named(fallback).iter();
+            if standby.any(|j| self.services[*j].s.stands_in.as_ref() == Some(name)) {
+                let wait = Human(spec.restart.reset_after);
+                lines.push(("standby", format!("{fallback} runs until it has been well for {wait}")));
             }
         }
         lines
