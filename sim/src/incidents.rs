@@ -81,7 +81,9 @@ fn is_needed(sup: &Supervisor, now: Now, main: &str, standby: &str) -> bool {
         return false;
     }
     let open = |s: &ServiceStatus| sup.incidents(now).iter().any(|o| o.service == s.id);
-    let ill = |s: &ServiceStatus| *s.id.name == *main && s.desired_up && s.hold.is_none() && open(s);
+    // An instance that leaves the configuration needs nobody any more.
+    let stays = |s: &ServiceStatus| s.desired_up && s.hold.is_none() && !s.reason.starts_with("removed");
+    let ill = |s: &ServiceStatus| *s.id.name == *main && stays(s) && open(s);
     sup.status(now).iter().any(ill)
 }
 

@@ -51,11 +51,11 @@ fn the_end_of_the_ladder_stops_and_pages_and_a_start_begins_anew() {
 #[test]
 fn a_standby_runs_while_its_service_is_down() {
     let g = Guardian::up(
-        "[services.web]\ncommand = ['/bin/sh', '-c', 'test -e fixed || exit 1; exec sleep 1000']\nrestart = { delay = '200ms', max_delay = '200ms', limit = 'off' }\nfallback = 'sorry'\n[services.sorry]\ncommand = ['sleep', '1000']\nenabled = false\n",
+        "[services.web]\ncommand = ['/bin/sh', '-c', 'test -e fixed || exit 1; exec sleep 1000']\nrestart = { delay = '200ms', max_delay = '200ms', reset_after = '2s', limit = 'off' }\nfallback = 'sorry'\n[services.sorry]\ncommand = ['sleep', '1000']\nenabled = false\n",
     );
     let standby = g.wait_state("sorry", &["running"]);
     assert_eq!(standby.reason, "stands in for web");
-    g.cli(&["explain", "web"]).good().says(&["standby", "sorry runs until it is up again"]);
+    g.cli(&["explain", "web"]).good().says(&["standby", "sorry runs until it has been well for 2 s"]);
     g.write("fixed", "");
     g.wait_state("web", &["running"]);
     g.wait_state("sorry", &["stopped"]);
