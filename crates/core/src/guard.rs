@@ -197,7 +197,9 @@ impl Figure {
     }
 }
 
-fn bytes(value: u64) -> String {
+/// A size for people, as guards say it.
+#[must_use]
+pub fn bytes(value: u64) -> String {
     match value {
         0..10_000_000 => format!("{} KB", value / 1_000),
         10_000_000..10_000_000_000 => format!("{} MB", value / 1_000_000),

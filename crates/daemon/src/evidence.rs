@@ -108,7 +108,9 @@ fn take(folder: &Path, trees: &TreeRoot, log: &LogHub, case: &Case) -> Result<St
         }
         if case.how.dump {
             let path = folder.join(format!("{stem}.dmp"));
-            let done = evidence::dump(main, &path, left());
+            // With the text beside it, it must not be more than is kept.
+            let max = case.how.keep_bytes.saturating_sub(case.how.size as u64);
+            let done = evidence::dump(main, &path, max, left());
             let said = done.map_or_else(|why| format!("none: {why}"), |()| format!("{stem}.dmp"));
             text.part("dump", &said);
         }

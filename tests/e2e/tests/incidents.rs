@@ -153,3 +153,34 @@ fn nothing_is_looked_at_where_nobody_wants_it() {
     assert!(!g.state("evidence").exists());
     g.end();
 }
+
+/// One that waits for ever, as gdb does for a process that sleeps in the kernel, and what it has started.
+#[test]
+fn a_debugger_that_hangs_is_ended_with_all_that_it_started() {
+    let mut g = Guardian::new(&format!(
+        "[healing]\nevidence = {{ timeout = '3s', dump = true, stacks = true }}\n{SICK}"
+    ));
+    std::fs::create_dir(g.path("bin")).unwrap();
+    for tool in ["bin/gdb", "bin/gcore"] {
+        g.write(tool, "#!/bin/sh\nsleep 1000 &\necho $! >> \"${0%/*}/../tools\"\nwait\n");
+        sys::set_mode(&g.path(tool), 0o755).unwrap();
+    }
+    let path = std::env::var("PATH").unwrap();
+    g.set_env("PATH", &format!("{}:{path}", g.path("bin").display()));
+    g.write("fine", "");
+    g.start(&["--quiet"]);
+    g.wait_answering();
+    g.wait_state("sick", &["running"]);
+    let first = g.pid("sick");
+    std::fs::remove_file(g.path("fine")).unwrap();
+    g.wait_for("another run", |all| all.iter().any(|s| s.pid.is_some_and(|pid| pid != first)));
+    g.write("fine", "");
+    let stem = g.state("evidence").join("1-sick-run1.txt");
+    let text =
+        wait_some("what was seen", || std::fs::read_to_string(&stem).ok().filter(|t| t.contains("== dump")));
+    assert!(text.contains(&format!("== stacks of process {first}\nnone: gdb took longer than ")), "{text}");
+    let started = g.read("tools");
+    assert!(!started.is_empty());
+    wait_until("their end", || started.lines().all(|pid| !sys::exists(pid.parse().unwrap())));
+    g.end();
+}

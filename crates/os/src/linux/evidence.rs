@@ -1,14 +1,18 @@
 //! What can be seen of a process before it is ended: read from `/proc` (proc(5)), without stopping it. Its environment and its
 //! arguments are never read, since secrets stand there.
+#![expect(unsafe_code, reason = "limits and signals for a tool have no safe form in the standard library")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
+
+use keepwell_core::guard::bytes;
 
 /// Of one file of the kernel's; the largest that are read, `status` and tables of sockets, have some kilobytes.
 const FILE: u64 = 256 << 10;
@@ -213,20 +217,41 @@ pub fn stacks(pid: u32, within: Duration) -> Result<String, String> {
     said(Command::new("gdb").args(["-p", &pid, "-batch", "-nx", "-ex", "thread apply all bt"]), within)
 }
 
-/// A core dump at `path`, by gcore (of gdb), which stops the process meanwhile.
+/// A core dump at `path`, by gcore (of gdb), which stops the process meanwhile. It has `max` bytes at most.
 ///
 /// # Errors
-/// In words: there is no gcore, it may not look, or took too long; nothing is left then.
-pub fn dump(pid: u32, path: &Path, within: Duration) -> Result<(), String> {
+/// In words: there is no gcore, it may not look, took too long or would write more; nothing is left then.
+pub fn dump(pid: u32, path: &Path, max: u64, within: Duration) -> Result<(), String> {
+    // What it holds is written, and more; so a process that is too large is not even stopped.
+    let holds = held(pid);
+    if holds > max {
+        return Err(format!(
+            "the process holds {} of memory, and a dump may have {}",
+            bytes(holds),
+            bytes(max)
+        ));
+    }
     // gcore adds the pid to the name.
     let written = PathBuf::from(format!("{}.{pid}", path.display()));
-    let done = said(Command::new("gcore").arg("-o").arg(path).arg(pid.to_string()), within);
-    let made = done.and_then(|said| {
-        let cannot = |e: std::io::Error| {
-            let why = said.lines().last().unwrap_or_default().to_owned();
-            if why.is_empty() { crate::in_words(&e) } else { why }
-        };
-        super::files::make_private(&written).map_err(cannot)?;
+    let mut gcore = Command::new("gcore");
+    gcore.arg("-o").arg(path).arg(pid.to_string());
+    // SAFETY: between fork and exec nothing is called but setrlimit(2), which may be called there; `limit` is copied before.
+    unsafe {
+        let limit = libc::rlimit { rlim_cur: max, rlim_max: max };
+        gcore.pre_exec(move || match libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+    let made = said(&mut gcore, within).and_then(|said| {
+        if !said.lines().any(|line| line.starts_with("Saved corefile")) {
+            return Err(said.lines().last().unwrap_or("gcore wrote none").to_owned());
+        }
+        // gdb takes a bound for a full disk, and goes on.
+        if fs::metadata(&written).map_err(|e| crate::in_words(&e))?.len() >= max {
+            return Err(format!("it has more than the {} that a dump may have", bytes(max)));
+        }
+        super::files::make_private(&written).map_err(|e| crate::in_words(&e))?;
         fs::rename(&written, path).map_err(|e| crate::in_words(&e))
     });
     if made.is_err() {
@@ -236,10 +261,24 @@ pub fn dump(pid: u32, path: &Path, within: Duration) -> Result<(), String> {
     made
 }
 
-/// Runs a tool and takes what it says; ends it when its time is over.
+/// What a process has in memory, and what of it was put on disk.
+fn held(pid: u32) -> u64 {
+    let status = read(format!("/proc/{pid}/status"));
+    let of = |line: &str| -> Option<u64> {
+        let kib = line.strip_prefix("VmRSS:").or_else(|| line.strip_prefix("VmSwap:"))?;
+        kib.trim().strip_suffix(" kB")?.parse().ok()
+    };
+    status.lines().filter_map(of).sum::<u64>() * 1024
+}
+
+/// Runs a tool and takes what it says; ends it, with whatever it has started, when its time is over.
 fn said(command: &mut Command, within: Duration) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
+        // What it says is looked at; and what it might fetch from elsewhere is not worth the time.
+        .env("LC_ALL", "C")
+        .env_remove("DEBUGINFOD_URLS")
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -257,8 +296,10 @@ fn said(command: &mut Command, within: Duration) -> Result<String, String> {
     let heard = reader.map_err(|e| crate::in_words(&e)).and_then(|_| {
         take.recv_timeout(within).map_err(|_| format!("{name} took longer than {} s", within.as_secs_f32()))
     });
-    // It may have ended by itself.
-    let _ = child.kill();
+    if let Ok(group) = libc::pid_t::try_from(child.id()) {
+        // SAFETY: plain numbers. The leader is not waited for yet, so the group is still its own. It may have ended by itself.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
+    }
     let _ = child.wait();
     heard.map(|text| String::from_utf8_lossy(&text).into_owned())
 }
@@ -314,6 +355,32 @@ mod tests {
     fn it_ends_when_its_time_is_over() {
         let seen = of_process(std::process::id(), Instant::now());
         assert!(seen.contains("the time for evidence was over"), "{seen}");
+    }
+
+    #[test]
+    fn what_a_tool_has_started_ends_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > '{}'; wait", file.display());
+        let within = Duration::from_secs(2);
+        said(Command::new("sh").args(["-c", &script]), within).unwrap_err();
+        let pid: u32 = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+        let runs =
+            || read(format!("/proc/{pid}/stat")).rsplit_once(") ").is_some_and(|(_, s)| !s.starts_with('Z'));
+        let end = soon();
+        while runs() {
+            assert!(Instant::now() < end, "{pid} goes on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_process_that_holds_more_than_is_kept_is_not_dumped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.dmp");
+        let why = dump(std::process::id(), &path, 1 << 10, Duration::from_secs(60)).unwrap_err();
+        assert!(why.starts_with("the process holds ") && why.ends_with(" a dump may have 1 KB"), "{why}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

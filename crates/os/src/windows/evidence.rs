@@ -9,6 +9,7 @@ use std::os::windows::io::AsRawHandle;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use keepwell_core::guard::bytes;
 use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
 use windows_sys::Win32::Storage::FileSystem::FILE_SHARE_READ;
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
@@ -142,11 +143,12 @@ pub fn stacks(_: u32, _: Duration) -> Result<String, String> {
 
 type WriteDump = unsafe extern "system" fn(HANDLE, u32, HANDLE, i32, *const (), *const (), *const ()) -> i32;
 
-/// A minidump at `path` (`MiniDumpWriteDump`), with all threads and their stacks. It cannot be broken off.
+/// A minidump at `path` (`MiniDumpWriteDump`), with all threads and their stacks; one of more than `max` bytes is not kept. It cannot
+/// be broken off.
 ///
 /// # Errors
 /// In words; nothing is left then.
-pub fn dump(pid: u32, path: &Path, _: Duration) -> Result<(), String> {
+pub fn dump(pid: u32, path: &Path, max: u64, _: Duration) -> Result<(), String> {
     /// `MiniDumpWithThreadInfo | MiniDumpWithHandleData`.
     const KIND: i32 = 0x1000 | 0x4;
     let words = |e: std::io::Error| crate::in_words(&e);
@@ -161,7 +163,10 @@ pub fn dump(pid: u32, path: &Path, _: Duration) -> Result<(), String> {
     let none = std::ptr::null();
     // SAFETY: both handles are open; the three that may be missing are.
     let done = unsafe { write(process.as_raw_handle(), pid, file.as_raw_handle(), KIND, none, none, none) };
-    let done = check(done).map(drop).map_err(words);
+    let done = check(done).map_err(words).and_then(|_| match file.metadata().map_err(words)?.len() {
+        size if size > max => Err(format!("it has {}, and a dump may have {}", bytes(size), bytes(max))),
+        _ => Ok(()),
+    });
     drop(file);
     if done.is_err() {
         // Nothing may be there.
@@ -194,13 +199,15 @@ mod tests {
         let path = dir.path().join("x.dmp");
         let mut child = std::process::Command::new("cmd.exe");
         let mut child = child.args(["/c", "pause"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
-        let done = dump(child.id(), &path, Duration::from_secs(60));
+        let done = dump(child.id(), &path, 64 << 20, Duration::from_secs(60));
+        let larger = dump(child.id(), &path.with_extension("large"), 1, Duration::from_secs(60));
         child.kill().unwrap();
         child.wait().unwrap();
+        assert!(larger.is_err() && !path.with_extension("large").exists(), "{larger:?}");
         match done {
             Ok(()) => assert!(std::fs::read(&path).unwrap().starts_with(b"MDMP")),
             Err(why) => assert!(!why.is_empty() && !path.exists(), "{why}"),
         }
-        assert!(dump(u32::MAX - 3, &path, Duration::from_secs(60)).is_err());
+        assert!(dump(u32::MAX - 3, &path, 64 << 20, Duration::from_secs(60)).is_err());
     }
 }

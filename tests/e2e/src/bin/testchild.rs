@@ -26,6 +26,7 @@ no-newline BYTES          BYTES times `x` without a newline, then wait; --exit C
 invalid-utf8              lines that are no UTF-8, then wait
 fork-bomb                 fork as fast as it goes, 4095 processes at most, then wait
 leak BYTES                take memory and touch it, then wait; --gate FILE: not before it is there
+reserve BYTES             ask for memory and use the first of it, then wait
 spin                      use all of a processor; --gate FILE
 fill-descriptors          open files until it may not, say so, then wait; --gate FILE
 notify TEXT…              send each to NOTIFY_SOCKET, then wait; --after MS; --gate FILE: not before it is there
@@ -91,6 +92,12 @@ fn main() {
                 sys::send_datagram(&address, text.replace("\\n", "\n").as_bytes())
                     .expect("the socket takes it");
             }
+            wait();
+        }
+        "reserve" => {
+            let mut held: Vec<u8> = Vec::with_capacity(args.number("BYTES"));
+            held.push(1);
+            println!("reserved {}", held.capacity());
             wait();
         }
         "spin" => {

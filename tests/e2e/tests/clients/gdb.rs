@@ -24,10 +24,9 @@ fn sick(how: &str, command: &str) -> Guardian {
 /// The evidence of the first run, once it is ended.
 fn evidence(g: &Guardian) -> String {
     fs::remove_file(g.path("fine")).expect("it was written");
-    let events = g.wait_events("evidence", |all| all.iter().any(|e| e.kind == "evidence_taken"));
+    let text = g.evidence();
     g.write("fine", "");
-    let taken = events.iter().find(|e| e.kind == "evidence_taken").expect("it was told");
-    fs::read_to_string(g.state(taken.evidence.as_ref().expect("it has a name"))).expect("it is there")
+    text
 }
 
 fn dumps(g: &Guardian) -> Vec<PathBuf> {
@@ -54,4 +53,25 @@ fn it_says_where_all_threads_are_and_writes_a_dump_that_it_can_read() {
     let said = String::from_utf8_lossy(&said.stdout);
     assert!(said.contains("#0 ") && said.contains("testchild::leak"), "{said}");
     g.end();
+}
+
+#[test]
+fn gdb_writes_no_more_than_is_kept_and_leaves_no_piece() {
+    // The one holds so much, the other only might: gdb writes what is mapped.
+    for (command, said, why) in [
+        ("CHILD leak 60000000", "holding 57 MiB", "none: the process holds "),
+        (
+            "CHILD reserve 400000000",
+            "reserved 400000000",
+            "none: it has more than the 33 MB that a dump may have",
+        ),
+    ] {
+        let g = sick("timeout = '1m', dump = true, keep_size = '32MiB'", command);
+        g.wait_log("sick", said);
+        let text = evidence(&g);
+        assert!(text.contains(&format!("== dump\n{why}")), "{text}");
+        assert_eq!(dumps(&g), Vec::<PathBuf>::new());
+        g.wait_for("another run", |all| all[0].restarts >= 1 && all[0].state == "running");
+        g.end();
+    }
 }
