@@ -41,6 +41,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// The same, in DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.0.der().to_vec()
+    }
+
     /// Somebody of this name or address.
     pub fn identity(&self, name: &str) -> Identity {
         self.sign(&params(name))

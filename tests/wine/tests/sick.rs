@@ -6,175 +6,158 @@
 use std::fs;
 
 use keepwell_e2e::servers::{self, Server};
+use keepwell_sdk::wire::{Event, Status};
 use keepwell_wine::{Guardian, free_port, needs_wine, read_lossy, wait_some};
 
-/// What was seen of the first run that was ended for its health.
-fn evidence(g: &Guardian) -> String {
-    let taken = |e: &keepwell_sdk::wire::Event| e.kind == "evidence_taken";
-    let all = g.wait_events("evidence", |all| all.iter().any(taken));
-    let name = all.into_iter().find(taken).and_then(|e| e.evidence).expect("it has a name");
-    read_lossy(&g.state(&name.replace('\\', "/")))
+/// One that is made ill, and what an operator then sees of it.
+struct Case {
+    /// The service.
+    name: &'static str,
+    /// Its section.
+    config: String,
+    /// The event that says so.
+    kind: &'static str,
+    /// The cause, in the event, the incident and the evidence.
+    words: String,
+    /// What else is in the evidence.
+    evidence: &'static [&'static str],
 }
 
-/// From the moment that `a` is made ill until it is well again and its incident over.
-fn healed(
-    g: Guardian,
-    kind: &str,
-    words: &str,
-    evidence_says: &[&str],
-    sicken: impl FnOnce(),
-    cure: impl FnOnce(),
-) {
-    let first = g.pid("a");
-    sicken();
-    g.wait_events(words, |all| all.iter().any(|e| e.kind == kind && e.text.contains(words)));
-    let seen = evidence(&g);
-    for part in [format!("== process {first}").as_str(), words].iter().chain(evidence_says) {
-        assert!(seen.contains(*part), "`{part}` is not in:\n{seen}");
+/// From the moment that all are made ill until all are well again and their incidents over: in one Windows, since each takes seconds
+/// to make.
+fn healed(cases: &[Case], sicken: impl FnOnce(&Guardian), cure: impl FnOnce(&Guardian)) {
+    let mut config =
+        "[keepwell]\nsample_every = '200ms'\n[healing]\nevidence = { timeout = '1m', keep = 1000 }\n\
+                      limit = { max = 1000, window = '1h' }\n\
+                      [defaults]\nrestart = { delay = '1s', reset_after = '1s', limit = 'off' }\nstop = []\n"
+            .to_owned();
+    for Case { name, config: own, .. } in cases {
+        config += &format!("[services.{name}]\n{own}");
     }
-    cure();
-    let all = g.wait_for("another run that is well", |all| {
-        ["running", "ready"].contains(&all[0].state.as_str()) && all[0].pid.is_some_and(|pid| pid != first)
-    });
-    assert!(all[0].restarts >= 1, "{all:?}");
-    let told = wait_some("the end of its incident", || {
-        let told = g.cli(&["incidents", "1"]);
-        told.all().contains("was well again after").then_some(told)
-    });
-    told.says(&[words, "evidence"]);
+    let mut g = Guardian::new(&config);
+    g.start(&["--quiet"]);
+    g.wait_answering();
+    let well = |s: &Status| ["running", "ready"].contains(&s.state.as_str()) && s.pid.is_some();
+    g.wait_for("all to be well", |all| all.iter().all(well));
+    let first: Vec<u32> = cases.iter().map(|case| g.pid(case.name)).collect();
+    sicken(&g);
+    for (Case { name, kind, words, evidence, .. }, first) in cases.iter().zip(&first) {
+        let of = |e: &Event| e.service.as_deref() == Some(*name);
+        g.wait_events(&format!("{name}: {words}"), |all| {
+            all.iter().any(|e| of(e) && e.kind == *kind && e.text.contains(words))
+        });
+        let taken = |e: &Event| of(e) && e.kind == "evidence_taken";
+        let all = g.wait_events("its evidence", |all| all.iter().any(taken));
+        let file = all.into_iter().find(taken).and_then(|e| e.evidence).expect("it has a name");
+        let seen = read_lossy(&g.state(&file.replace('\\', "/")));
+        for part in [format!("== process {first}").as_str(), words].iter().chain(*evidence) {
+            assert!(seen.contains(*part), "`{part}` is not in:\n{seen}");
+        }
+    }
+    cure(&g);
+    for (Case { name, words, .. }, first) in cases.iter().zip(&first) {
+        g.wait_for(&format!("another run of {name} that is well"), |all| {
+            all.iter().any(|s| s.name == *name && well(s) && s.pid != Some(*first) && s.restarts >= 1)
+        });
+        let told = wait_some(&format!("the end of the incident of {name}"), || {
+            let told = g.cli(&["incidents", name]);
+            told.all().contains("recovered").then_some(told)
+        });
+        told.says(&[words]);
+    }
     g.end();
 }
 
-/// A program whose health is asked of a server, which falls ill.
-fn server(server: &Server, more: &str, words: &str) {
-    let port = server.port;
-    let mut g = Guardian::new(&format!(
-        "[healing]\nevidence = {{ timeout = '1m' }}\n\
-         [services.a]\ncommand = 'CHILD hang'\nrestart = {{ delay = '100ms', reset_after = '1s' }}\nstop = []\n\
-         live = {{ http = 'http://127.0.0.1:{port}/', period = '300ms', timeout = '2s', failure_threshold = 2{more} }}\n"
-    ));
-    g.start(&["--quiet"]);
-    g.wait_answering();
-    g.wait_for("a pass", |_| g.cli(&["explain", "a"]).all().contains("passes"));
-    let words = words.replace("SERVER", &format!("127.0.0.1:{port}"));
-    healed(
-        g,
-        "probe_failed",
-        &words,
-        &["its live check failed"],
-        || server.falls_ill(),
-        || server.recovers(),
-    );
-}
-
 #[test]
-fn a_server_that_takes_connections_and_never_answers() {
-    needs_wine!();
-    server(&Server::new(servers::silent), "", "no answer from SERVER within 2 s");
-}
-
-#[test]
-fn a_server_that_stops_in_the_middle_of_an_answer() {
-    needs_wine!();
-    server(&Server::new(servers::half_open), "", "no answer from SERVER within 2 s");
-}
-
-#[test]
-fn a_server_that_is_slower_than_it_may_be() {
-    needs_wine!();
-    server(&Server::new(servers::slow), "", "no answer from SERVER within 2 s");
-}
-
-#[test]
-fn a_server_that_resets_its_connections() {
-    needs_wine!();
-    // Wine takes a reset for a plain end.
-    server(&Server::new(servers::resetting), "", "SERVER closed the connection without an answer");
-}
-
-#[test]
-fn a_server_that_redirects_is_asked_no_further() {
+fn servers_that_behave_badly() {
     needs_wine!();
     let other = Server::new(servers::silent);
-    server(&Server::new(servers::redirecting(other.port)), ", status = '200-299'", "answered 302 Found");
+    let late = "no answer from SERVER within 2 s";
+    let all = [
+        ("silent", Server::new(servers::silent), "", late),
+        ("half-open", Server::new(servers::half_open), "", late),
+        ("slow", Server::new(servers::slow), "", late),
+        // Wine takes a reset for a plain end.
+        ("resetting", Server::new(servers::resetting), "", "SERVER closed the connection without an answer"),
+        (
+            "redirecting",
+            Server::new(servers::redirecting(other.port)),
+            ", status = '200-299'",
+            "answered 302 Found",
+        ),
+        ("endless", Server::new(servers::endless), ", body = 'needle'", "without `needle`"),
+    ];
+    let cases: Vec<Case> = all
+        .iter()
+        .map(|(name, server, more, words)| Case {
+            name,
+            config: format!(
+                "command = 'CHILD hang'\nlive = {{ http = 'http://127.0.0.1:{}/', period = '300ms', \
+                 timeout = '2s', failure_threshold = 2{more} }}\n",
+                server.port
+            ),
+            kind: "probe_failed",
+            words: words.replace("SERVER", &format!("127.0.0.1:{}", server.port)),
+            evidence: &["its live check failed"],
+        })
+        .collect();
+    let passed = |g: &Guardian| {
+        for (name, ..) in &all {
+            g.wait_for("a pass", |_| g.cli(&["explain", name]).all().contains("passes"));
+        }
+        all.iter().for_each(|(_, server, ..)| server.falls_ill());
+    };
+    healed(&cases, passed, |_| all.iter().for_each(|(_, server, ..)| server.recovers()));
     assert_eq!(other.asked(), 0);
 }
 
 #[test]
-fn a_server_whose_answer_has_no_end() {
-    needs_wine!();
-    server(&Server::new(servers::endless), ", body = 'needle'", "without `needle`");
-}
-
-/// A program that is well until the file `sick` is there.
-fn program(config: &str) -> Guardian {
-    let mut g = Guardian::new(&format!(
-        "[keepwell]\nsample_every = '200ms'\n[healing]\nevidence = {{ timeout = '1m' }}\n\
-         [services.a]\n{config}restart = {{ delay = '100ms', reset_after = '1s' }}\nstop = []\n"
-    ));
-    g.start(&["--quiet"]);
-    g.wait_answering();
-    g.wait_state("a", &["running", "ready"]);
-    g
-}
-
-/// Its threads are stopped, as SIGSTOP does: it is there, its port takes connections, and it does nothing.
-#[test]
-fn a_program_that_hangs() {
+fn programs_that_hang_leak_spin_and_fill_their_handles() {
     needs_wine!();
     let port = free_port();
-    let g = program(&format!(
-        "command = 'CHILD http {port}'\nready = {{ http = 'http://127.0.0.1:{port}/', period = '300ms' }}\n\
-         live = {{ http = 'http://127.0.0.1:{port}/', period = '300ms', timeout = '2s', failure_threshold = 2 }}\n"
-    ));
-    let pid = g.pid("a").to_string();
-    let mut suspend = g.prefix().child(&["suspend", &pid]);
-    let sicken = || assert!(suspend.status().expect("wine can be started").success());
-    let words = format!("failed 2 times in a row: no answer from 127.0.0.1:{port} within 2 s");
-    healed(g, "probe_failed", &words, &["its live check failed", "threads: "], sicken, || {});
-}
-
-fn by_guard(config: &str, words: &str, evidence: &[&str]) {
-    let g = program(config);
-    let (sicken, cure) = gate(&g);
-    healed(g, "guard_tripped", words, evidence, sicken, cure);
-}
-
-/// What makes it ill, and well.
-fn gate(g: &Guardian) -> (impl FnOnce() + use<>, impl FnOnce() + use<>) {
-    let file = g.path("sick");
-    let same = file.clone();
-    (move || fs::write(file, "").expect("own folder"), move || fs::remove_file(same).expect("it was written"))
-}
-
-#[test]
-fn a_program_that_leaks() {
-    needs_wine!();
-    by_guard(
-        "command = 'CHILD leak 400000000 --every 10 --gate sick'\nguards = { when = 'memory > 100MB', then = 'restart' }\n",
-        "memory > 100 MB",
-        &["its guard tripped: memory > 100 MB", "working set: "],
-    );
-}
-
-#[test]
-fn a_program_that_spins() {
-    needs_wine!();
-    by_guard(
-        "command = 'CHILD spin --gate sick'\nguards = { when = 'cpu > 15% for 1s', then = 'restart' }\n",
-        "cpu > 15 % for 1 s",
-        &["its guard tripped: cpu > 15 %", "spinning", "processor time: "],
-    );
-}
-
-/// Wine counts no handles, so no guard sees them there: the program's own words end it.
-#[test]
-fn a_program_that_fills_its_handles() {
-    needs_wine!();
-    let config = "command = 'CHILD fill-handles 400 --gate sick'\n\
-                  live = { no_log = 'holding [0-9]+ handles', within = '1h', period = '300ms', failure_threshold = 1 }\n\
-                  guards = { when = 'handles > 300', then = 'restart' }\n";
-    let (g, words) = (program(config), "a line matched `holding [0-9]+ handles`");
-    let (sicken, cure) = gate(&g);
-    healed(g, "probe_failed", words, &["holding 400 handles", "handles: "], sicken, cure);
+    let guarded = |command: &str, rule: &str| {
+        format!("command = 'CHILD {command} --gate sick'\nguards = {{ when = '{rule}', then = 'restart' }}\n")
+    };
+    let cases = [
+        Case {
+            name: "hangs",
+            config: format!(
+                "command = 'CHILD http {port}'\nready = {{ http = 'http://127.0.0.1:{port}/', period = '300ms' }}\n\
+                 live = {{ http = 'http://127.0.0.1:{port}/', period = '300ms', timeout = '2s', failure_threshold = 2 }}\n"
+            ),
+            kind: "probe_failed",
+            words: format!("no answer from 127.0.0.1:{port} within 2 s"),
+            evidence: &["its live check failed", "threads: "],
+        },
+        Case {
+            name: "leaks",
+            config: guarded("leak 400000000 --every 10", "memory > 100MB"),
+            kind: "guard_tripped",
+            words: "memory > 100 MB".into(),
+            evidence: &["its guard tripped: memory > 100 MB", "working set: "],
+        },
+        Case {
+            name: "spins",
+            config: guarded("spin", "cpu > 15% for 1s"),
+            kind: "guard_tripped",
+            words: "cpu > 15 % for 1 s".into(),
+            evidence: &["its guard tripped: cpu > 15 %", "spinning", "processor time: "],
+        },
+        // Wine counts no handles, so no guard sees them there: the program's own words end it.
+        Case {
+            name: "fills",
+            config: guarded("fill-handles 400", "handles > 300")
+                + "live = { no_log = 'holding [0-9]+ handles', within = '1h', period = '300ms', failure_threshold = 1 }\n",
+            kind: "probe_failed",
+            words: "a line matched `holding [0-9]+ handles`".into(),
+            evidence: &["holding 400 handles", "handles: "],
+        },
+    ];
+    let sicken = |g: &Guardian| {
+        // Its threads are stopped, as SIGSTOP does: it is there, its port takes connections, and it does nothing.
+        let mut suspend = g.prefix().child(&["suspend", &g.pid("hangs").to_string()]);
+        assert!(suspend.status().expect("wine can be started").success());
+        g.write("sick", "");
+    };
+    healed(&cases, sicken, |g| fs::remove_file(g.path("sick")).expect("it was written"));
 }

@@ -40,6 +40,7 @@ until FILE CODE           exit with CODE when it is there
 late-line FILE TEXT       say `starting`, and TEXT when FILE is there; then wait
 kill PID                  TerminateProcess
 suspend PID               NtSuspendProcess
+trust FILE                take the authority in it, in DER, into the store ROOT
 beat                      a heartbeat every 50 ms, where keepwell says; each that is delivered is a line; none while `mute` is there
 control SERVICE NUMBER    tells a service what sc has no word for; exits with the error
 bridge FILE PIPE          a TCP port, whose number FILE then has, to a named pipe";
@@ -160,6 +161,9 @@ fn main() {
             wait();
         }
         "suspend" => exit(i32::from(!system::suspend(args.number("PID")))),
+        "trust" => {
+            exit(i32::from(!system::trust(&fs::read(args.next("FILE")).expect("the file can be read"))))
+        }
         "kill" => exit(i32::from(!system::terminate(args.number("PID")))),
         "control" => exit(system::control(&args.next("SERVICE"), args.number("NUMBER"))),
         "bridge" => bridge(&mut args),

@@ -91,6 +91,40 @@ pub(crate) fn suspend(pid: u32) -> bool {
     }
 }
 
+#[link(name = "crypt32")]
+unsafe extern "system" {
+    fn CertOpenSystemStoreW(provider: usize, name: *const u16) -> *mut core::ffi::c_void;
+    fn CertAddEncodedCertificateToStore(
+        store: *mut core::ffi::c_void,
+        encoding: u32,
+        certificate: *const u8,
+        length: u32,
+        disposition: u32,
+        added: *const core::ffi::c_void,
+    ) -> BOOL;
+    fn CertCloseStore(store: *mut core::ffi::c_void, flags: u32) -> BOOL;
+}
+
+/// From now on this Windows trusts an authority, given in DER; false if it will not.
+pub(crate) fn trust(authority: &[u8]) -> bool {
+    /// `X509_ASN_ENCODING` and `CERT_STORE_ADD_ALWAYS` (wincrypt.h).
+    const DER: u32 = 1;
+    const ALWAYS: u32 = 4;
+    let name: Vec<u16> = "ROOT\0".encode_utf16().collect();
+    // SAFETY: a name that ends with a zero; the bytes have the length that is said; the store is closed once.
+    unsafe {
+        let store = CertOpenSystemStoreW(0, name.as_ptr());
+        if store.is_null() {
+            return false;
+        }
+        let length = authority.len() as u32;
+        let none = std::ptr::null();
+        let done = CertAddEncodedCertificateToStore(store, DER, authority.as_ptr(), length, ALWAYS, none);
+        CertCloseStore(store, 0);
+        done != 0
+    }
+}
+
 /// Tells a service something by its number: 0, or the error.
 pub(crate) fn control(name: &str, number: u32) -> i32 {
     let wide: Vec<u16> = name.encode_utf16().chain([0]).collect();
