@@ -384,7 +384,7 @@ pub struct Reliability {
     pub open: bool,
     /// Mean time to recovery, of those that recovered.
     pub mttr_ms: Option<u64>,
-    /// Mean time from the beginning of one to the beginning of the next.
+    /// Mean time from the beginning of one to the beginning of the next, of which that counts in which keepwell ran.
     pub mtbf_ms: Option<u64>,
 }
 

@@ -8,7 +8,7 @@ use super::failure::{Failure, json};
 use super::query::{Pairs, Params};
 use super::{ApiState, Shared};
 use crate::message::Message;
-use crate::store::{IncidentQuery, ServiceFilter, reliability};
+use crate::store::{Down, IncidentQuery, ServiceFilter, reliability};
 
 /// Without a bound in the question, this many of the newest.
 const DEFAULT_LIMIT: u64 = 100;
@@ -23,7 +23,7 @@ pub(super) async fn incidents(state: Shared, pairs: Pairs) -> Result<Response, F
     let limit = params.number("limit")?.unwrap_or(DEFAULT_LIMIT);
     // Asked first: one that closes meanwhile is found closed in the store.
     let open = state.ask(|reply| Message::Incidents { reply }).await?;
-    let mut incidents = stored(&state, query.clone()).await?;
+    let (mut incidents, down) = stored(&state, query.clone()).await?;
     for incident in &mut incidents {
         if incident.state == "open"
             && let Some(now) = open.iter().find(|o| o.id == incident.id)
@@ -36,13 +36,13 @@ pub(super) async fn incidents(state: Shared, pairs: Pairs) -> Result<Response, F
         let hint = "keepwell incidents: those that are known";
         return Err(Failure::new("unknown_incident", &format!("no incident {id} is known"), Some(hint)));
     }
-    let services = reliability(&incidents);
+    let services = reliability(&incidents, &down);
     incidents.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(json(StatusCode::OK, &wire::Incidents { incidents, services }))
 }
 
-async fn stored(state: &ApiState, query: IncidentQuery) -> Result<Vec<wire::Incident>, Failure> {
+async fn stored(state: &ApiState, query: IncidentQuery) -> Result<(Vec<wire::Incident>, Vec<Down>), Failure> {
     let store = state.store.clone();
-    let read = state.off_thread(move || store.incidents(&query)).await?;
-    read.map_err(|e| super::events::unread(&e))
+    let read = move || Ok::<_, String>((store.incidents(&query)?, store.down()?));
+    state.off_thread(read).await?.map_err(|e| super::events::unread(&e))
 }

@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
 /// Each brings the schema from the version of its index to the next (`PRAGMA user_version`). Never changed once
 /// released, and only ever adding, so that an older keepwell can go on with a newer file.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE desired (
         service TEXT NOT NULL, instance INTEGER NOT NULL,
@@ -33,6 +33,7 @@ const MIGRATIONS: [&str; 3] = [
 ",
     incidents::SCHEMA,
     "CREATE TABLE outboxes (receiver TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;",
+    incidents::DOWN_SCHEMA,
 ];
 
 /// Old events go in batches of this many: one small deletion now and then instead of one an event.

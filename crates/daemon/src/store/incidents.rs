@@ -28,6 +28,13 @@ pub(super) const SCHEMA: &str = "
     CREATE TABLE incident_omitted (incident INTEGER PRIMARY KEY, events INTEGER NOT NULL);
 ";
 
+/// The fourth: when keepwell itself did not run, in ms since the epoch.
+pub(super) const DOWN_SCHEMA: &str =
+    "CREATE TABLE down (until INTEGER PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;";
+
+/// From when until when nobody watched.
+pub(crate) type Down = (Wall, Wall);
+
 /// Which incidents.
 #[derive(Clone, Debug, Default)]
 pub struct IncidentQuery {
@@ -44,6 +51,7 @@ pub(super) fn note(t: &Transaction<'_>, e: &wire::Event, json: &str) -> Result<(
     if e.kind == "guardian_started" {
         // Whoever knew of these is gone.
         t.prepare_cached("UPDATE incidents SET state = 'unseen' WHERE state = 'open'")?.execute([])?;
+        note_down(t, e)?;
     }
     let Some(id) = e.incident else { return Ok(()) };
     let id = db::to_sql(id);
@@ -59,6 +67,36 @@ pub(super) fn note(t: &Transaction<'_>, e: &wire::Event, json: &str) -> Result<(
         prune(t)?;
     }
     Ok(())
+}
+
+/// keepwell has not run since the event before this one. Where all of it was killed it ran on for a while after that, unseen.
+fn note_down(t: &Transaction<'_>, started: &wire::Event) -> Result<(), rusqlite::Error> {
+    let sql = "SELECT at FROM events WHERE seq < ?1 ORDER BY seq DESC LIMIT 1";
+    let before: Option<String> =
+        t.prepare_cached(sql)?.query_row([db::to_sql(started.seq)], |r| r.get(0)).optional()?;
+    let instant = |at: &str| convert::instant(at).ok();
+    let Some((since, until)) = before.and_then(|at| instant(&at)).zip(instant(&started.at)) else {
+        return Ok(());
+    };
+    t.prepare_cached("INSERT OR REPLACE INTO down (until, since) VALUES (?1, ?2)")?
+        .execute(params![until.0, since.0])?;
+    t.prepare_cached(
+        "DELETE FROM down WHERE until <= (SELECT until FROM down ORDER BY until DESC LIMIT 1 OFFSET ?1)",
+    )?
+    .execute([KEPT])
+    .map(drop)
+}
+
+/// When keepwell did not run, as far as the incidents reach that are kept.
+pub(super) fn down(file: Option<&Path>) -> Result<Vec<Down>, String> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let read = || -> Result<Vec<Down>, rusqlite::Error> {
+        let connection = db::read_only(file)?;
+        let mut statement = connection.prepare("SELECT since, until FROM down")?;
+        let rows = statement.query_map([], |r| Ok((Wall(r.get(0)?), Wall(r.get(1)?))))?;
+        rows.collect()
+    };
+    read().map_err(|e| format!("the store cannot be read: {e}"))
 }
 
 /// What the event says of the whole incident: that it began, or all there is.
@@ -178,8 +216,8 @@ fn from_file(
     Ok(())
 }
 
-/// Mean times, of incidents that are told newest first.
-pub(crate) fn reliability(incidents: &[wire::Incident]) -> Vec<wire::Reliability> {
+/// Mean times, of incidents that are told newest first. What was not watched counts for nothing.
+pub(crate) fn reliability(incidents: &[wire::Incident], down: &[Down]) -> Vec<wire::Reliability> {
     let mut by_service: BTreeMap<&str, Vec<&wire::Incident>> = BTreeMap::new();
     for incident in incidents {
         by_service.entry(&incident.service).or_default().push(incident);
@@ -189,7 +227,11 @@ pub(crate) fn reliability(incidents: &[wire::Incident]) -> Vec<wire::Reliability
             all.iter().filter(|i| i.state == "recovered").map(|i| i.duration_ms).collect();
         let began: Vec<i64> =
             all.iter().filter_map(|i| convert::instant(&i.began).ok()).map(|w| w.0).collect();
-        let span = began.first().zip(began.last()).map(|(new, old)| new.saturating_sub(*old));
+        let span = began.first().zip(began.last()).map(|(new, old)| {
+            let within = |(since, until): &Down| (until.0.min(*new).saturating_sub(since.0.max(*old))).max(0);
+            let unwatched: i64 = down.iter().map(within).sum();
+            new.saturating_sub(*old).saturating_sub(unwatched)
+        });
         let gaps = u64::try_from(began.len().saturating_sub(1)).unwrap_or(0);
         wire::Reliability {
             service: service.to_owned(),

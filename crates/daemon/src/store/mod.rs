@@ -27,7 +27,7 @@ use keepwell_sdk::wire;
 use crate::message::{EngineHandle, Message};
 use db::{Db, OpenError, Outboxes};
 pub use incidents::IncidentQuery;
-pub(crate) use incidents::reliability;
+pub(crate) use incidents::{Down, reliability};
 pub use query::{EventQuery, ServiceFilter};
 use queue::{Op, Queue};
 use writer::Writer;
@@ -174,6 +174,15 @@ impl Store {
     pub fn incidents(&self, query: &IncidentQuery) -> Result<Vec<wire::Incident>, String> {
         let held = self.flush()?;
         incidents::read(held.on_disk.then_some(self.path.as_path()), &held.events, query)
+    }
+
+    /// When keepwell did not run, as far back as incidents are kept.
+    ///
+    /// # Errors
+    /// As for [`Store::events`].
+    pub(crate) fn down(&self) -> Result<Vec<Down>, String> {
+        let held = self.flush()?;
+        incidents::down(held.on_disk.then_some(self.path.as_path()))
     }
 
     /// The number after which an ascending read finds what `query` means: for reading it page by page.

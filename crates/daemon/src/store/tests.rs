@@ -375,8 +375,32 @@ fn what_was_open_when_keepwell_died_was_not_seen_to_end() {
     store.append(of_incident(1, "incident_opened"));
     store.append(of_incident(2, "guardian_started"));
     assert_eq!(store.incidents(&IncidentQuery::default()).unwrap()[0].state, "unseen");
-    let services = reliability(&store.incidents(&IncidentQuery::default()).unwrap());
+    let services = reliability(&store.incidents(&IncidentQuery::default()).unwrap(), &store.down().unwrap());
     assert_eq!((services[0].incidents, services[0].open, services[0].mttr_ms), (1, false, None));
+}
+
+#[test]
+fn time_in_which_keepwell_did_not_run_is_no_time_between_failures() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).store;
+    let all = [
+        (0, "guardian_started", None),
+        (10, "incident_opened", Some(1)),
+        (40, "guardian_stopping", None),
+        (1_000, "guardian_started", None),
+        (1_050, "incident_opened", Some(2)),
+        (1_060, "told", None),
+        (2_000, "guardian_started", None),
+    ];
+    for (seq, (second, kind, incident)) in (1..).zip(all) {
+        let at = crate::convert::time(Wall(second * 1_000));
+        let e = wire::Event { at, kind: kind.into(), incident, ..(*event(seq, Some("web"))).clone() };
+        store.append(Arc::new(e));
+    }
+    let incidents = store.incidents(&IncidentQuery::default()).unwrap();
+    let down = store.down().unwrap();
+    assert_eq!(down, [(Wall(40_000), Wall(1_000_000)), (Wall(1_060_000), Wall(2_000_000))]);
+    assert_eq!(reliability(&incidents, &down)[0].mtbf_ms, Some(30_000 + 50_000));
 }
 
 #[test]
