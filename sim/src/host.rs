@@ -161,7 +161,7 @@ impl Host {
             if let Some(after) = behaviour.ready_in {
                 self.plan(now + after, Happening::SaysReady(run));
             }
-            if behaviour.uses.is_some() {
+            if behaviour.uses.is_some() || behaviour.threads.is_some() {
                 self.plan(now + SAMPLED_EVERY, Happening::Uses(run));
             }
             if let Some(every) = behaviour.pings {
@@ -211,10 +211,12 @@ impl Host {
             }
             Happening::Uses(run) => {
                 let process = self.processes.get(&run).filter(|p| p.alive)?;
-                let (base, growth) = process.behaviour.uses?;
-                let memory = Some(base + growth * now.since(process.started).as_secs() / 60);
+                let age = now.since(process.started).as_secs();
+                let by_now = |(base, growth): (u64, u64)| base + growth * age / 60;
+                let (memory, threads) =
+                    (process.behaviour.uses.map(by_now), process.behaviour.threads.map(by_now));
                 self.plan(now + SAMPLED_EVERY, Happening::Uses(run));
-                Some(Input::Usage { run, usage: Box::new(Usage { memory, ..Usage::default() }) })
+                Some(Input::Usage { run, usage: Box::new(Usage { memory, threads, ..Usage::default() }) })
             }
             Happening::SaysReady(run) => self.awake(run).then_some(Input::Ready { run }),
             Happening::SaysStopping(run) => self.awake(run).then_some(Input::Stopping { run }),

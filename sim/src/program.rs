@@ -41,6 +41,8 @@ pub struct Behaviour {
     pub silent: Option<(Duration, Duration)>,
     /// Its memory in bytes at its start, and how much more it is each minute.
     pub uses: Option<(u64, u64)>,
+    /// Likewise its threads.
+    pub threads: Option<(u64, u64)>,
 }
 
 /// What may go wrong with an answer.
@@ -86,6 +88,7 @@ impl Default for Behaviour {
             pings: Some(Duration::from_secs(1)),
             silent: None,
             uses: None,
+            threads: None,
         }
     }
 }

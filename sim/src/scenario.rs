@@ -351,6 +351,10 @@ fn behaviour(text: &str) -> Result<Behaviour, String> {
             ["uses", memory, "and", more, "a", "minute", "more"] => {
                 b.uses = Some((megabytes(memory)?, megabytes(more)?));
             }
+            ["has", threads, "threads", "and", more, "a", "minute", "more"] => {
+                let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no number"));
+                b.threads = Some((number(threads)?, number(more)?));
+            }
             ["gives", "no", "life", "signs"] => b.pings = None,
             ["falls", "silent", "after", time] => b.silent = Some((duration(time)?, Duration::MAX)),
             ["silent", "from", from, "to", to] => b.silent = Some((duration(from)?, duration(to)?)),

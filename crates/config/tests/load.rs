@@ -177,7 +177,11 @@ fn every_key_arrives() {
             ],
             healing: vec!["shop".into()],
             guards: vec![],
-            ceilings: vec![(Figure::Memory, 256_000_000), (Figure::DescriptorsOfOne, 4096)],
+            ceilings: vec![
+                (Figure::Memory, 256_000_000),
+                (Figure::DescriptorsOfOne, 4096),
+                (Figure::Threads, 50)
+            ],
             foresee: true,
             escalation: vec![],
             fallback: None,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use keepwell_config::{Config, Context, Source, load};
+use keepwell_core::guard::Figure;
 use keepwell_core::spec::{CLOSE, CTRL_BREAK, CTRL_C, StopAction, System, To};
 
 fn on(system: System, text: &str) -> Result<Config, String> {
@@ -169,6 +170,19 @@ fn guards_that_see_nothing_here_are_told() {
     let limit = "a guard of services.a lets more memory pass than `limits.memory`";
     assert_eq!(told(System::Unix), ["a guard of services.a on `gdi_objects` has no effect", limit]);
     assert_eq!(told(System::Windows), ["a guard of services.a on `pss` has no effect", limit]);
+}
+
+#[test]
+fn a_limit_on_tasks_counts_threads_on_linux_and_processes_on_windows() {
+    let text = "[services.a]\ncommand = \"x\"\nlimits = { tasks = 50 }\n\
+        guards = [{ when = \"threads > 50\" }, { when = \"processes > 50\" }, { when = \"threads > 49\" }]\n";
+    for (system, figure) in [(System::Unix, Figure::Threads), (System::Windows, Figure::Processes)] {
+        let config = on(system, text).expect("it is right");
+        assert_eq!(config.specs.services["a"].ceilings, [(figure, 50)]);
+        let told: Vec<&str> = config.warnings.iter().map(|w| w.message.as_str()).collect();
+        let name = if system == System::Unix { "threads" } else { "processes" };
+        assert_eq!(told, [format!("a guard of services.a lets more {name} pass than `limits.tasks`")]);
+    }
 }
 
 #[test]

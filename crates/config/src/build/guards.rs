@@ -8,8 +8,8 @@ use keepwell_core::spec::System;
 use super::{Building, HOOK_TIMEOUT};
 use crate::config::{Command, ServiceConfig};
 use crate::element::guard::{RawGuard, When};
+use crate::element::limits::RawLimits;
 use crate::element::service::RawService;
-use crate::element::size::Size;
 use crate::read::{Draft, Located};
 use crate::resolve::Filler;
 
@@ -17,13 +17,13 @@ impl Building<'_, '_> {
     /// The rules, and for each its command.
     pub(super) fn guards(&mut self, raw: &RawService) -> (Vec<Guard>, Box<[Option<Command>]>) {
         let all = raw.guards.as_ref().map(|raw| raw.value.0.as_slice()).unwrap_or_default();
-        let limit = raw.limits.as_ref().and_then(|limits| limits.value.memory.as_ref());
+        let limits = raw.limits.as_ref().map(|limits| &limits.value);
         let (guards, commands): (Vec<_>, Vec<_>) =
-            all.iter().filter_map(|raw| self.guard(raw, limit)).unzip();
+            all.iter().filter_map(|raw| self.guard(raw, limits)).unzip();
         (guards, commands.into())
     }
 
-    fn guard(&mut self, raw: &RawGuard, limit: Option<&Located<Size>>) -> Option<(Guard, Option<Command>)> {
+    fn guard(&mut self, raw: &RawGuard, limits: Option<&RawLimits>) -> Option<(Guard, Option<Command>)> {
         let Some(when) = &raw.when else {
             if !raw.bad.contains(&"when") {
                 let message = format!("`when` is missing in a guard of services.{}", self.name);
@@ -47,7 +47,7 @@ impl Building<'_, '_> {
                 format!("`timeout` of a guard of services.{} has no effect without `exec`", self.name);
             self.tell(Draft::error("no-effect", timeout.at, message).label("take it away"));
         }
-        self.guard_fits(raw, when, limit);
+        self.guard_fits(raw, when, limits);
         let (then, command) = match &raw.exec {
             None => (raw.then.as_ref().map_or(Then::Alert, |then| then.value.0), None),
             Some(exec) => {
@@ -78,7 +78,7 @@ impl Building<'_, '_> {
     }
 
     /// What is looked at has to be there.
-    fn guard_fits(&mut self, raw: &RawGuard, when: &Located<When>, limit: Option<&Located<Size>>) {
+    fn guard_fits(&mut self, raw: &RawGuard, when: &Located<When>, limits: Option<&RawLimits>) {
         let name = self.name;
         match (when.value.figure, &raw.folder) {
             (Figure::Disk, None) => {
@@ -102,20 +102,39 @@ impl Building<'_, '_> {
                 format!("a guard of services.{name} on `{}` has no effect", when.value.figure.name());
             self.tell(Draft::warning("no-effect", when.at, message).label(why));
         }
-        if let (Figure::Memory, Some(limit)) =
-            (when.value.figure, limit.filter(|l| l.value.0 <= when.value.above))
-        {
-            let message = format!("a guard of services.{name} lets more memory pass than `limits.memory`");
+        let limit = match when.value.figure {
+            Figure::Memory => {
+                limits.and_then(|l| l.memory.as_ref()).map(|l| (l.value.0, l.at, "limits.memory"))
+            }
+            figure if figure == counted_tasks(self.cx.system) => {
+                let tasks = limits.and_then(|l| l.tasks.as_ref());
+                tasks.map(|l| (u64::try_from(l.value.0).unwrap_or(u64::MAX), l.at, "limits.tasks"))
+            }
+            _ => None,
+        };
+        if let Some((_, at, key)) = limit.filter(|(bound, ..)| *bound <= when.value.above) {
+            let figure = when.value.figure.name();
+            let message = format!("a guard of services.{name} lets more {figure} pass than `{key}`");
             let draft = Draft::warning("no-effect", when.at, message).label("the limit is met before");
-            self.tell(draft.also(limit.at, "the limit"));
+            self.tell(draft.also(at, "the limit"));
         }
     }
 }
 
+/// What `limits.tasks` counts: a process of one thread is one of both.
+fn counted_tasks(system: System) -> Figure {
+    match system {
+        System::Unix => Figure::Threads,
+        System::Windows => Figure::Processes,
+    }
+}
+
 /// Limits that are worth a word before they are met.
-pub(super) fn ceilings(raw: &RawService) -> Vec<(Figure, u64)> {
+pub(super) fn ceilings(raw: &RawService, system: System) -> Vec<(Figure, u64)> {
     let Some(limits) = raw.limits.as_ref().map(|limits| &limits.value) else { return Vec::new() };
     let memory = limits.memory.as_ref().map(|size| (Figure::Memory, size.value.0));
     let files = limits.nofile.as_ref().and_then(|n| u64::try_from(n.value.0).ok());
-    memory.into_iter().chain(files.map(|n| (Figure::DescriptorsOfOne, n))).collect()
+    let tasks = limits.tasks.as_ref().and_then(|n| u64::try_from(n.value.0).ok());
+    let files = files.map(|n| (Figure::DescriptorsOfOne, n));
+    memory.into_iter().chain(files).chain(tasks.map(|n| (counted_tasks(system), n))).collect()
 }

@@ -119,7 +119,7 @@ impl Building<'_, '_> {
             healing: vec![],
             heartbeat: heartbeat.map(|(_, lost_after)| lost_after),
             guards: rules,
-            ceilings: if foresee { guards::ceilings(&raw) } else { vec![] },
+            ceilings: if foresee { guards::ceilings(&raw, self.cx.system) } else { vec![] },
             foresee,
             escalation: escalation.0,
             fallback,

@@ -70,7 +70,7 @@ table! {
         stop_timeout: Span = "no bound but the ladder's own", live;
         /// Rules on what its processes use.
         guards: RawGuards = "none", live;
-        /// Whether it is told ahead when what its guards look at will reach their bounds, and when its memory or descriptors will reach their `limits`.
+        /// Whether it is told ahead when what its guards look at will reach their bounds, and when its memory, threads or descriptors will reach their `limits`.
         foresee: bool = "true", live;
         /// What is tried, one after the other, while it goes on failing in one incident.
         escalation: RawEscalation = "none: its restart policy alone", live;
