@@ -159,6 +159,7 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
         build::check_defaults(r, d);
     }
     let bad = guardian.as_ref().is_some_and(|g| g.value.bad.contains(&"heartbeat"));
+    let receivers = guardian.as_ref().and_then(|g| g.value.notify.clone());
     let guardian = guardian.map(|g| build::guardian(r, cx, &g.value)).unwrap_or_default();
     let heartbeat = match guardian.heartbeat {
         Some(address) => Asked::Is(address),
@@ -183,6 +184,10 @@ fn resolve(r: &mut Reader<'_>, gathered: Gathered, cx: &Context) -> Config {
         configs.push((name.clone(), Arc::new(config)));
     }
     let tags = configs.iter().flat_map(|(_, c)| c.tags.iter().map(AsRef::as_ref)).collect();
+    if let Some(receivers) = receivers {
+        let names = places.keys().map(AsRef::as_ref).collect();
+        build::check_receivers(r, &receivers.value, &names, &tags);
+    }
     let (looked_at, evidence) = build::evidence(r, healing.as_ref().map(|h| &h.value));
     let mut healing = healing.map(|h| build::healing(r, &h.value, &tags)).unwrap_or_default();
     healing.evidence = looked_at;

@@ -16,8 +16,10 @@ pub struct NotifyConfig {
     pub to: NotifyTo,
     /// What about.
     pub on: Box<[Topic]>,
-    /// Only about these services; empty: about all.
+    /// Only about these services, and those with one of these tags; both empty: about all.
     pub services: Box<[Box<str>]>,
+    /// See [`NotifyConfig::services`].
+    pub tags: Box<[Box<str>]>,
     /// One attempt takes no longer.
     pub timeout: Duration,
 }
@@ -78,11 +80,22 @@ impl Display for NotifyConfig {
         if !self.services.is_empty() {
             write!(f, ", of {}", self.services.join(" "))?;
         }
+        if !self.tags.is_empty() {
+            write!(f, ", with the tag {}", self.tags.join(" or "))?;
+        }
         write!(f, ", within {} ms", self.timeout.as_millis())
     }
 }
 
 impl NotifyConfig {
+    /// Whether it is told of this service, which has these tags.
+    #[must_use]
+    pub fn is_about<T: AsRef<str>>(&self, service: &str, tags: &[T]) -> bool {
+        let all = self.services.is_empty() && self.tags.is_empty();
+        let tagged = || tags.iter().any(|tag| self.tags.iter().any(|wanted| **wanted == *tag.as_ref()));
+        all || self.services.iter().any(|name| **name == *service) || tagged()
+    }
+
     /// All that is not shown of it.
     pub(crate) fn secrets(&self) -> String {
         match &self.to {

@@ -214,10 +214,13 @@ fn every_key_arrives() {
         notify,
         [
             format!("ops: slack webhook, on {all}, within 10000 ms"),
-            "exec: exec ./page.sh now, on gave_up, of web, within 3000 ms".to_owned()
+            "exec: exec ./page.sh now, on gave_up, of web, with the tag shop, within 3000 ms".to_owned()
         ]
     );
     assert!(!format!("{guardian:?}").contains("s3cret"));
+    let about = |name, tags: &[&str]| guardian.notify[1].is_about(name, tags);
+    assert!(about("web", &[]) && about("db", &["x", "shop"]) && !about("db", &["x"]) && !about("", &[]));
+    assert!(guardian.notify[0].is_about("db", &["x"]) && guardian.notify[0].is_about::<&str>("", &[]));
     assert_eq!(guardian.http, Some("[::1]:9750".parse().unwrap()));
 }
 
@@ -413,6 +416,8 @@ fn a_file_that_cannot_be_parsed_makes_no_names_missing() {
 fn what_is_probably_not_meant_is_a_warning() {
     let config = good(
         r#"
+[keepwell]
+notify = [{ exec = "a", services = ["a", "of"], tags = "shop" }]
 [services.a]
 command = "cat x | grep y"
 cwd = "$HOME/x"

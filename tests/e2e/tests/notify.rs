@@ -102,9 +102,9 @@ fn each_receiver_is_told_in_its_own_words_of_what_it_asked_for() {
     let g = Guardian::up(&format!(
         "[keepwell]\nnotify = [\n\
          {{ name = 'all', webhook = '{}' }},\n{{ name = 'slack', webhook = '{}', format = 'slack' }},\n\
-         {{ webhook = '{}', on = 'gave_up', services = 'good' }},\n\
+         {{ webhook = '{}', on = 'gave_up', tags = 'shop' }},\n\
          {{ exec = ['sh', '-c', 'cat > told.tmp && mv told.tmp told.json'] }} ]\n\
-         {BAD}[services.good]\ncommand = 'CHILD exit 1'\nrestart = {{ policy = 'never' }}\n",
+         {BAD}[services.good]\ntags = 'shop'\ncommand = 'CHILD exit 1'\nrestart = {{ policy = 'never' }}\n",
         all.url(),
         slack.url(),
         some.url(),

@@ -410,6 +410,7 @@ pub(crate) fn check_defaults(r: &mut Reader<'_>, d: &RawService) {
 }
 
 pub(crate) use evidence::evidence;
+pub(crate) use notify::check_receivers;
 pub(crate) use probes::healing;
 
 /// `[keepwell]`.

@@ -11,7 +11,7 @@ use crate::element::notify::{RawNotify, RawReceivers};
 use crate::element::request::{RawSecret, is_header};
 use crate::http::Secret;
 use crate::notify::{NotifyConfig, NotifyFormat, NotifyTo};
-use crate::read::{At, Draft, Located, Reader};
+use crate::read::{At, Draft, Located, Reader, nearest};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -103,8 +103,32 @@ fn receiver(
         to,
         on: raw.on.as_ref().map_or(Topic::ALL.into(), |on| on.value.0.clone().into()),
         services: raw.services.as_ref().map(|s| s.value.0.clone()).unwrap_or_default(),
+        tags: raw.tags.as_ref().map(|t| t.value.0.clone()).unwrap_or_default(),
         timeout: raw.timeout.as_ref().map_or(TIMEOUT, |t| t.value.0),
     })
+}
+
+/// Who is only told of what there is not is told of nothing.
+pub(crate) fn check_receivers(
+    r: &mut Reader<'_>,
+    raw: &RawReceivers,
+    services: &BTreeSet<&str>,
+    tags: &BTreeSet<&str>,
+) {
+    let lists = raw.0.iter().flat_map(|raw| {
+        let services = raw.services.iter().map(|list| (list, services, "there is no service"));
+        services.chain(raw.tags.iter().map(|list| (list, tags, "no service has the tag")))
+    });
+    for (list, known, what) in lists {
+        for name in list.value.0.iter().filter(|name| !known.contains(&***name)) {
+            let d = Draft::warning("no-effect", list.at, format!("{what} `{name}`"));
+            let d = d.label("a receiver is to be told of it");
+            r.push(match nearest(name, known.iter().copied()) {
+                Some(near) => d.help(format!("did you mean \"{near}\"?")),
+                None => d,
+            });
+        }
+    }
 }
 
 /// A secret as it is written, or as keepwell's own environment has it.

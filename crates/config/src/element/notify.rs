@@ -46,8 +46,10 @@ table! {
         exec: Texts = "–", live;
         /// What it is told of: `"crash_loop"`, `"gave_up"`, `"paged"`, `"incident_opened"`, `"incident_closed"`, `"budget_spent"`, `"leak_foreseen"`, `"guard_tripped"`.
         on: RawTopics = "all of them", live;
-        /// Only of these services.
+        /// Only of these services, and of those with one of `tags`.
         services: Texts = "all of them", live;
+        /// Only of services with one of these tags, and of those in `services`.
+        tags: Texts = "all of them", live;
         /// One attempt takes no longer.
         timeout: Span = "`\"10s\"`", live;
     }

@@ -111,11 +111,10 @@ impl Engine {
             return;
         }
         let Some(notice) = Notice::of(event, &line.text) else { return };
+        let name = event.service.as_ref().map_or("", |id| &*id.name);
+        let tags = self.config.services.get(name).map(|config| &*config.tags).unwrap_or_default();
         for receiver in self.receivers.values_mut() {
-            let NotifyConfig { on, services, .. } = &*receiver.to;
-            let name = event.service.as_ref().map(|id| &*id.name);
-            let about = services.is_empty() || services.iter().any(|s| Some(&**s) == name);
-            if about && on.contains(&notice.topic) {
+            if receiver.to.is_about(name, tags) && receiver.to.on.contains(&notice.topic) {
                 receiver.outbox.push(notice.clone(), event.at.mono);
                 receiver.dirty = true;
             }

@@ -266,11 +266,6 @@ impl TreeRoot {
         [memory, cpu, pids].into_iter().flatten().map(PathBuf::as_path).collect()
     }
 
-    /// This guardian's folder of version 2.
-    pub(super) fn unified(&self) -> Option<&Path> {
-        self.unified.as_deref()
-    }
-
     pub(super) fn guardian(&self) -> &str {
         &self.guardian
     }

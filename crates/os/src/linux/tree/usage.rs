@@ -1,12 +1,17 @@
 //! What a tree uses, from the small files that the kernel has about groups and processes (cgroups(7), proc(5)). Only those
-//! are read that the question needs: a guardian may ask it of a thousand trees every five seconds.
+//! are read that the question needs: a guardian may ask it of a thousand trees every five seconds. Most of what that costs
+//! is the kernel's walk from the root to each file, so a group's are opened from its directory.
 
+use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};
 use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::cgroup::{collect_pids, count_in, own_pids};
+use super::cgroup::{collect_pids, count_in, read_at};
 use super::process;
 use super::root::{TreeDir, TreeRoot, folder_name};
 use crate::types::{Measure, Measures, Members, Usage, main_first};
@@ -31,18 +36,19 @@ impl TreeRoot {
     ) -> Usage {
         let mut usage = Usage::default();
         let mut room = [0; 8192];
-        let name = folder_name(tree.name());
-        let group = self.unified().map(|root| root.join(&name));
+        let group = tree.handle().map(Folder::Open);
         if wanted.has(Measure::Memory) {
-            let v2 = group.as_deref().and_then(|dir| held(&mut room, dir, "memory.current", "inactive_file"));
+            let v2 = group.as_ref().and_then(|dir| held(&mut room, dir, c"memory.current", "inactive_file"));
             let v1 = || {
-                let dir = self.v1("memory")?.join(&name);
-                held(&mut room, &dir, "memory.usage_in_bytes", "total_inactive_file")
+                // Where it is in none, it is looked for in vain and at length.
+                let root = self.v1("memory").filter(|_| !tree.join().is_empty())?;
+                let dir = Folder::At(root.join(folder_name(tree.name())));
+                held(&mut room, &dir, c"memory.usage_in_bytes", "total_inactive_file")
             };
             usage.memory_bytes = v2.or_else(v1);
         }
         if wanted.has(Measure::Cpu) {
-            let stat = group.as_deref().and_then(|dir| read(&mut room, &dir.join("cpu.stat")));
+            let stat = group.as_ref().and_then(|dir| dir.read(&mut room, c"cpu.stat"));
             usage.cpu_usec = stat.and_then(|text| count_in(text, "usage_usec"));
         }
         let of_processes = Ask {
@@ -51,7 +57,7 @@ impl TreeRoot {
             wanted,
         };
         if of_processes.any() {
-            let pids = pids(group, main);
+            let pids = pids(tree, main, &mut room);
             usage.processes = wanted.has(Measure::Processes).then_some(pids.len() as u64);
             for pid in pids {
                 of_processes.add(&mut usage, pid, &mut room);
@@ -63,8 +69,7 @@ impl TreeRoot {
     /// The processes of a tree, its main process first.
     #[must_use]
     pub fn members(&self, tree: &TreeDir, main: u32, _: Option<&Members>) -> Vec<u32> {
-        let group = self.unified().map(|root| root.join(folder_name(tree.name())));
-        main_first(main, &pids(group, Some(main)))
+        main_first(main, &pids(tree, Some(main), &mut [0; 8192]))
     }
 
     /// How many objects of its windows a process may have: there are none here.
@@ -130,26 +135,56 @@ impl Ask {
     }
 }
 
-fn pids(group: Option<PathBuf>, main: Option<u32>) -> Vec<u32> {
-    match group {
-        Some(dir) => {
-            let mut pids = Vec::new();
-            // A folder has two links, and one more for each in it. Most groups have none below them, and to list what is in a
-            // group costs as much as all the rest.
-            match fs::metadata(&dir).map(|dir| dir.nlink()) {
-                Ok(2) => own_pids(&dir, &mut pids),
-                Ok(_) | Err(_) => collect_pids(&dir, &mut pids),
+/// A folder of the kernel's.
+enum Folder<'a> {
+    Open(BorrowedFd<'a>),
+    At(PathBuf),
+}
+
+impl Folder<'_> {
+    fn read<'r>(&self, room: &'r mut Room, name: &CStr) -> Option<&'r [u8]> {
+        match self {
+            Folder::Open(dir) => {
+                let n = read_at(*dir, name, room).ok()?;
+                room.get(..n)
             }
-            pids
+            Folder::At(path) => read(room, &path.join(OsStr::from_bytes(name.to_bytes()))),
         }
-        None => main.map(|main| process::descendants(main).into_iter().collect()).unwrap_or_default(),
     }
 }
 
+/// Those of its group, and of groups that its programs have made in there; without a group, those that descend from `main`.
+fn pids(tree: &TreeDir, main: Option<u32>, room: &mut Room) -> Vec<u32> {
+    let Some(dir) = tree.handle() else {
+        return main.map(|main| process::descendants(main).into_iter().collect()).unwrap_or_default();
+    };
+    // A folder has two links, and one more for each in it. Most groups have none below them, and to list what is in a group
+    // costs as much as all the rest.
+    if has_none_below(dir)
+        && let Some(text) = Folder::Open(dir).read(room, c"cgroup.procs")
+        && text.len() < ALL_OF_A_LIST
+    {
+        let text = str::from_utf8(text).unwrap_or_default();
+        return text.lines().filter_map(|l| l.parse::<u32>().ok()).filter(|pid| *pid != 0).collect();
+    }
+    let mut pids = Vec::new();
+    collect_pids(Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())), &mut pids);
+    pids
+}
+
+/// One look gives at most a page of a list that goes on, and of one that is shorter all but a number.
+const ALL_OF_A_LIST: usize = 4000;
+
+fn has_none_below(dir: BorrowedFd<'_>) -> bool {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: an open descriptor, and room for the answer, which is whole if the call succeeds.
+    unsafe { libc::fstat(dir.as_raw_fd(), stat.as_mut_ptr()) == 0 && stat.assume_init().st_nlink == 2 }
+}
+
 /// A group's memory, less what it has read from files and not used of late: the kernel takes that back when it needs it.
-fn held(room: &mut Room, dir: &Path, file: &str, reclaimable: &str) -> Option<u64> {
-    let all: u64 = number(read(room, &dir.join(file))?)?;
-    let cache = read(room, &dir.join("memory.stat")).and_then(|text| count_in(text, reclaimable));
+fn held(room: &mut Room, dir: &Folder<'_>, file: &CStr, reclaimable: &str) -> Option<u64> {
+    let all: u64 = number(dir.read(room, file)?)?;
+    let cache = dir.read(room, c"memory.stat").and_then(|text| count_in(text, reclaimable));
     Some(all.saturating_sub(cache.unwrap_or(0)))
 }
 
@@ -286,9 +321,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut room = [0; 8192];
         fs::write(dir.path().join("memory.current"), "5000\n").unwrap();
-        assert_eq!(held(&mut room, dir.path(), "memory.current", "inactive_file"), Some(5000));
+        let folder = Folder::At(dir.path().to_owned());
+        assert_eq!(held(&mut room, &folder, c"memory.current", "inactive_file"), Some(5000));
         fs::write(dir.path().join("memory.stat"), "anon 3000\nfile 2000\ninactive_file 1500\n").unwrap();
-        assert_eq!(held(&mut room, dir.path(), "memory.current", "inactive_file"), Some(3500));
-        assert_eq!(held(&mut room, dir.path(), "memory.usage_in_bytes", "total_inactive_file"), None);
+        assert_eq!(held(&mut room, &folder, c"memory.current", "inactive_file"), Some(3500));
+        let open = File::open(dir.path()).unwrap();
+        let open = Folder::Open(std::os::fd::AsFd::as_fd(&open));
+        assert_eq!(held(&mut room, &open, c"memory.current", "inactive_file"), Some(3500));
+        assert_eq!(held(&mut room, &open, c"memory.usage_in_bytes", "total_inactive_file"), None);
     }
 }
