@@ -214,7 +214,10 @@ fn tcp_state(state: &str) -> &str {
 /// In words: there is no gdb, it may not look, or took too long.
 pub fn stacks(pid: u32, within: Duration) -> Result<String, String> {
     let pid = pid.to_string();
-    said(Command::new("gdb").args(["-p", &pid, "-batch", "-nx", "-ex", "thread apply all bt"]), within)
+    let ask = ["-p", &pid, "-batch", "-nx", "-ex", "thread apply all bt"];
+    let said = said(Command::new("gdb").args(ask), within)?;
+    // It ends well, too, when it may not look.
+    if said.contains("#0 ") { Ok(said) } else { Err("gdb cannot or may not look at it".to_owned()) }
 }
 
 /// A core dump at `path`, by gcore (of gdb), which stops the process meanwhile. It has `max` bytes at most.
@@ -372,6 +375,13 @@ mod tests {
             assert!(Instant::now() < end, "{pid} goes on");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    #[test]
+    fn who_cannot_be_looked_at_is_told_and_not_left_out() {
+        // Either there is no gdb, or no process.
+        let why = stacks(u32::MAX / 2, Duration::from_secs(60)).unwrap_err();
+        assert!(why.starts_with("gdb "), "{why}");
     }
 
     #[test]
