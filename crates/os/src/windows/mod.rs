@@ -18,6 +18,7 @@ pub mod own;
 pub mod pipe;
 pub mod ports;
 pub mod program;
+mod random;
 pub mod release;
 mod security;
 pub mod session;

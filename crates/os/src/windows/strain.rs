@@ -4,7 +4,7 @@
 use std::mem;
 
 use keepwell_core::HostLoad;
-use windows_sys::Win32::System::ProcessStatus::{GetPerformanceInfo, PERFORMANCE_INFORMATION};
+use windows_sys::Win32::System::ProcessStatus::{K32GetPerformanceInfo, PERFORMANCE_INFORMATION};
 
 use super::sys;
 
@@ -34,7 +34,7 @@ fn committed() -> Option<u8> {
     // SAFETY: numbers alone, for which zero is valid; the call fills in as much as is said.
     let info = unsafe {
         let mut info: PERFORMANCE_INFORMATION = mem::zeroed();
-        if GetPerformanceInfo(&raw mut info, size) == 0 {
+        if K32GetPerformanceInfo(&raw mut info, size) == 0 {
             return None;
         }
         info
