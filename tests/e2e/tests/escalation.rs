@@ -62,5 +62,6 @@ fn a_standby_runs_while_its_service_is_down() {
     let events = g.events();
     let told = |kind: &str| events.iter().filter(|e| e.kind == kind).count();
     assert_eq!((told("standby_started"), told("standby_stopped")), (1, 1));
+    g.cli(&["incidents", "1"]).good().says(&["stands in for web, which is down"]);
     g.end();
 }

@@ -143,7 +143,10 @@ impl Supervisor {
                 self.bring_up(j);
                 let words = format!("failed over to {fallback}");
                 self.acted(i, &words);
-                self.tell(now, Some(j), None, EventKind::StandbyStarted { main: name.to_string() });
+                // It belongs to the story of what it stands in for.
+                let incident = self.services[i].s.incident.as_ref().map(|open| open.id);
+                let started = EventKind::StandbyStarted { main: name.to_string() };
+                self.tell_in(now, Some(j), None, incident, started);
             } else if !wanted && stands {
                 match self.next_to_stand_in_for(&fallback) {
                     Some(other) => {
