@@ -45,6 +45,8 @@ pub enum Deed {
     Host(HostEvent),
     /// The host has too little of something from now on, and says so; or enough again.
     Starved(bool),
+    /// What the checks of all services look at fails, whatever is restarted; or no longer.
+    ChecksFail(bool),
     /// A program file is replaced.
     ProgramChanges(ServiceId),
     /// The next report comes so much later.

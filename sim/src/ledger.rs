@@ -5,11 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::incidents::{Incidents, check_standby_stays};
+use crate::trials::Trials;
 use keepwell_core::effect::Record;
 use keepwell_core::event::{EventKind, SpawnErrorKind, State};
 use keepwell_core::spec::{Condition, Limit, UP_AFTER};
 use keepwell_core::supervisor::ServiceStatus;
 use keepwell_core::{Effect, Event, Input, Mono, Now, Role, RunId, ServiceId, Specs, Supervisor};
+
+/// For so long after a sleep no failed check counts.
+const AFTER_SLEEP: Duration = Duration::from_secs(5);
 
 /// What was told of one run.
 #[derive(Clone, PartialEq, Debug)]
@@ -88,6 +92,8 @@ pub struct Ledger {
     silent: BTreeSet<RunId>,
     /// The host is starved, and says so when it is asked.
     pub short_since: Option<Mono>,
+    /// When the host woke from a sleep so long that every check was due in it.
+    pub woke: Option<Mono>,
     /// The states before the turn.
     states: BTreeMap<ServiceId, State>,
     /// A hold, a reload or a fault moved the bound on parallel starts.
@@ -97,11 +103,13 @@ pub struct Ledger {
     /// The guardian goes down.
     pub shutting_down: bool,
     incidents: Incidents,
+    trials: Trials,
 }
 
 impl Ledger {
     /// Before the core hears it.
     pub fn tell(&mut self, now: Now, input: &Input) {
+        self.trials.tell(input);
         match input {
             Input::Spawned { run, .. } | Input::Adopted { run, .. } => {
                 if let Some(told) = self.runs.get_mut(run) {
@@ -154,6 +162,12 @@ impl Ledger {
         self.silent.remove(&run);
     }
 
+    /// The daemon died in this turn: what was not acknowledged was not heard, and what was not sent was not done.
+    pub fn fall_back(&mut self, before: Ledger) {
+        let after = std::mem::replace(self, before);
+        self.trials.cut_off(&after.trials);
+    }
+
     /// Nobody can hold the budget against an operator's command or a reload.
     pub fn excuse(&mut self) {
         self.healed.clear();
@@ -174,6 +188,8 @@ impl Ledger {
         self.restarts.clear();
         self.states.clear();
         self.silent = self.runs.keys().copied().collect();
+        // A new daemon begins its checks anew.
+        self.woke = None;
         self.incidents.begin_anew(sup, now);
     }
 
@@ -181,6 +197,7 @@ impl Ledger {
     pub fn forget_runs(&mut self) {
         // What a budget has spent goes with the anchor.
         self.healed.clear();
+        self.trials = Trials::default();
         self.runs.clear();
     }
 
@@ -198,6 +215,7 @@ impl Ledger {
     /// The invariant that was broken, in words.
     pub fn check(&mut self, turn: &Look<'_>, effects: &[Effect]) -> Result<(), String> {
         let Look { now, sup, specs, events, command } = *turn;
+        effects.iter().for_each(|effect| self.trials.note(effect));
         let by_hand = std::mem::take(&mut self.by_hand) || command;
         if events.is_empty() && effects.is_empty() {
             return Ok(());
@@ -268,6 +286,7 @@ impl Ledger {
         let Seen { statuses, specs, .. } = *seen;
         for event in seen.events {
             let Some(id) = &event.service else { continue };
+            self.trials.held(event);
             match &event.kind {
                 EventKind::StopStepTaken { step, action } => {
                     let Some(told) = event.run.and_then(|run| self.runs.get_mut(&run)) else {
@@ -298,6 +317,14 @@ impl Ledger {
                     if reason.starts_with("no heartbeat") && !silent {
                         return Err(format!("{id}: it beats, and was ended for want of heartbeats"));
                     }
+                    // What was started since has no check that was due in the sleep.
+                    let told = event.run.and_then(|run| self.runs.get(&run));
+                    let just_woke = self.woke.zip(told).is_some_and(|(woke, told)| {
+                        seen.now.mono.since(woke) < AFTER_SLEEP && told.asked < woke
+                    });
+                    if reason.starts_with("its live check") && just_woke {
+                        return Err(format!("{id}: it was ended by a check just after the host woke up"));
+                    }
                     self.check_healed(seen, id)?;
                 }
                 EventKind::StateChanged { to, .. } => {
@@ -314,6 +341,7 @@ impl Ledger {
     /// A living run is ended for its health.
     fn check_healed(&mut self, seen: &Seen<'_>, id: &ServiceId) -> Result<(), String> {
         let now = seen.now.mono;
+        self.trials.ended(id, now, seen.specs)?;
         self.healed.push(now);
         // What the host said a moment before it was short of something still holds.
         if self.short_since.is_some_and(|at| now.since(at) > Duration::from_secs(2)) {

@@ -11,5 +11,6 @@ pub mod prng;
 pub mod program;
 pub mod random;
 pub mod scenario;
+pub mod trials;
 pub mod words;
 pub mod world;

@@ -185,6 +185,12 @@ fn who_suffers(world: &World<Chance>) -> BTreeSet<String> {
             suffers.insert(name.to_owned());
         }
     }
+    // And what stands in for one of them comes and goes with each of its incidents.
+    let specs = world.host.config.iter().flat_map(|c| &c.services);
+    let main = |(name, spec): (&Arc<str>, &ServiceSpec)| spec.fallback.is_some() && suffers.contains(&**name);
+    if specs.into_iter().any(main) {
+        suffers.insert(STANDBY.to_owned());
+    }
     suffers
 }
 
@@ -493,7 +499,7 @@ fn plan_faults(world: &mut World<Chance>, specs: &Specs, d: &mut Prng, begin: Mo
     for _ in 0..d.range(0, 25) {
         let at = begin + Duration::from_millis(d.range(0, storm));
         let name = d.pick(&names).to_string();
-        let deed = match d.range(0, 38) {
+        let deed = match d.range(0, 40) {
             0..12 => Deed::Command(By("anna".into()), command(d, &name)),
             12..20 => Deed::DaemonDies {
                 after: usize::try_from(d.range(0, 64)).unwrap_or(0),
@@ -507,6 +513,7 @@ fn plan_faults(world: &mut World<Chance>, specs: &Specs, d: &mut Prng, begin: Mo
             25 => Deed::LateReports(millis(d, 1, 5_000)),
             28 => Deed::Starved(d.percent(60)),
             29 => Deed::SwappedReports,
+            38 | 39 => Deed::ChecksFail(d.percent(60)),
             36 | 37 => Deed::OutsideGone(d.percent(60)),
             26 => Deed::DoubledReport(millis(d, 0, 30_000)),
             27 => {

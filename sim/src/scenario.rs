@@ -259,6 +259,8 @@ fn act(what: &str, reloads: &BTreeMap<String, Specs>) -> Result<Act, String> {
         }
         ["outside", "is", "gone"] => Act::Deed(Deed::OutsideGone(true)),
         ["outside", "is", "back"] => Act::Deed(Deed::OutsideGone(false)),
+        ["all", "checks", "fail"] => Act::Deed(Deed::ChecksFail(true)),
+        ["all", "checks", "may", "pass"] => Act::Deed(Deed::ChecksFail(false)),
         ["host", "is", "starved"] => Act::Deed(Deed::Starved(true)),
         ["host", "is", "well"] => Act::Deed(Deed::Starved(false)),
         ["disk", "is", "full"] => Act::Deed(Deed::DiskFull(true)),

@@ -55,6 +55,7 @@ pub struct World<D> {
     reborn_at: Option<Mono>,
     disk_full: bool,
     outside_gone: bool,
+    checks_fail: bool,
     late: Duration,
     doubled: Option<Duration>,
     swapped: bool,
@@ -104,6 +105,7 @@ impl<D: Director> World<D> {
             reborn_at: None,
             disk_full: false,
             outside_gone: false,
+            checks_fail: false,
             late: Duration::ZERO,
             doubled: None,
             swapped: false,
@@ -227,6 +229,7 @@ impl<D: Director> World<D> {
         self.swapped = false;
         self.disk_full = false;
         self.outside_gone = false;
+        self.checks_fail = false;
         self.ledger.short_since = None;
     }
 
@@ -266,10 +269,14 @@ impl<D: Director> World<D> {
             Deed::ClockStep(ms) => self.now.wall.0 += ms,
             Deed::Suspend(time) => {
                 self.now.mono = self.now.mono + time;
+                if time > Duration::from_secs(60) {
+                    self.ledger.woke = Some(self.now.mono);
+                }
                 self.now.wall.0 += i64::try_from(time.as_millis()).unwrap_or(0);
             }
             Deed::DiskFull(full) => self.disk_full = full,
             Deed::OutsideGone(gone) => self.outside_gone = gone,
+            Deed::ChecksFail(fail) => self.checks_fail = fail,
             Deed::Host(event) => self.hear(Input::Host(event)),
             Deed::Starved(starved) => {
                 self.ledger.short_since = starved.then_some(self.now.mono);
@@ -417,8 +424,7 @@ impl<D: Director> World<D> {
             }
         }
         if let Some(before) = before {
-            // What was not acknowledged was not heard, and what was not sent was not done.
-            self.ledger = before;
+            self.ledger.fall_back(before);
         }
         for effect in effects {
             if sent() {
@@ -557,7 +563,8 @@ impl<D: Director> World<D> {
             let sick = listed.is_some() && b.sick.is_some_and(|(from, until)| age >= from && age < until);
             // Nobody restarts what only is not ready any more, so that must end by itself.
             let old = listed.is_some() && age > OLD;
-            let ready = b.ready_in.map_or(old && !starts_up, |after| age >= after) && !sick;
+            let shared = self.checks_fail && listed.is_some() && !starts_up;
+            let ready = b.ready_in.map_or(old && !starts_up, |after| age >= after) && !sick && !shared;
             let flaps = b.flaps > 0 && process.probes % b.flaps == 0 && !old;
             if ready && !flaps && process.alive && !process.frozen {
                 outcome = Outcome::Pass;

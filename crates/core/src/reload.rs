@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::effect::{Effect, Record};
 use crate::event::EventKind;
 use crate::id::ServiceId;
-use crate::service::{Cause, Origin, Phase};
+use crate::service::{Cause, Origin, Phase, ServiceSnapshot};
 use crate::spec::{ServiceSpec, Specs};
 use crate::supervisor::{ReloadAction, ReloadPlan, Supervisor};
 use crate::time::Now;
@@ -76,8 +76,9 @@ impl Supervisor {
             ServiceId::new(Arc::clone(&id.name), 1)..=ServiceId::new(Arc::clone(&id.name), u16::MAX);
         let mut up =
             self.index.range(siblings).map(|(_, i)| &self.services[*i].s).filter(|s| !s.removed).peekable();
-        let wanted =
-            if up.peek().is_some() { up.any(|s| s.desired) } else { self.enabled_after(&id.name, spec) };
+        // What stands in for another is not wanted for itself; if another instance is needed for that, it is started then.
+        let itself = |s: &ServiceSnapshot| s.desired && s.stands_in.is_none();
+        let wanted = if up.peek().is_some() { up.any(itself) } else { self.enabled_after(&id.name, spec) };
         if wanted { ReloadAction::New } else { ReloadAction::NewDisabled }
     }
 

@@ -102,3 +102,15 @@ fn a_reload_takes_the_standby_away_while_its_main_service_is_being_stopped() {
     s.reload(at(15), alone);
     assert_eq!(play(&mut s, at(15), at(16), Duration::from_secs(10)), [("stops", 15)]);
 }
+
+#[test]
+fn an_instance_that_a_reload_adds_to_a_standby_ends_with_it() {
+    let mut s = Supervisor::new(specs(vec![]), Persisted::default(), 1, at(0));
+    play(&mut s, at(0), at(10), Duration::from_secs(10));
+    let mut two = specs(vec![]);
+    two.services.get_mut("spare").expect("it is there").instances = 2;
+    s.reload(at(10), two);
+    let seen = play(&mut s, at(10), at(600), Duration::from_secs(10_000));
+    assert_eq!(seen, [("starts", 10), ("stops", 41), ("stops", 41)]);
+    assert!(s.status(at(600)).iter().all(|one| one.desired_up == (&*one.id.name == "main")));
+}

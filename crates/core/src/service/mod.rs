@@ -607,9 +607,11 @@ impl Alive {
         if self.checked { self.up } else { Some(self.started) }
     }
 
-    /// How healthy it has been until now.
+    /// How healthy it has been until now, or until a check found it ill.
     pub(crate) fn spell(&self, now: Mono, reset_after: Duration) -> restart::Spell {
-        let rested = self.healthy_since().is_some_and(|at| now.since(at) >= reset_after);
+        let ill = self.probes.iter().filter_map(|p| p.ill.as_ref()).map(|(at, _)| *at).min();
+        let until = ill.unwrap_or(now);
+        let rested = self.healthy_since().is_some_and(|at| until.since(at) >= reset_after);
         restart::Spell { healthy: rested || (self.checked && self.up.is_some()), rested }
     }
 }

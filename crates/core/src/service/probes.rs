@@ -165,6 +165,8 @@ impl Supervisor {
         // Whoever holds it knows; and one that is not up yet has the time of its readiness.
         let counts = !held && (up || a.probes[k].purpose == Purpose::Startup);
         let lost = a.probes[k].in_flight.map_or(now.mono, |(_, lost)| lost);
+        // It was on its way while the host slept, and is heard before anything that was due then.
+        let blind = blind || slept_over(lost, now);
         let mut short = None;
         if let Outcome::Fail(why) = &outcome
             && counts
@@ -197,7 +199,7 @@ impl Supervisor {
                 self.listed_passed(i, k, now);
             }
             Outcome::Unknown(why) => p.last = LastAnswer::Unknown(why),
-            Outcome::Fail(why) if blind || slept_over(lost, now) => {
+            Outcome::Fail(why) if blind => {
                 p.last = LastAnswer::Unknown(format!("{why}, just after the host or keepwell slept"));
             }
             Outcome::Fail(why) if short.is_some() => {
