@@ -114,3 +114,24 @@ fn an_instance_that_a_reload_adds_to_a_standby_ends_with_it() {
     assert_eq!(seen, [("starts", 10), ("stops", 41), ("stops", 41)]);
     assert!(s.status(at(600)).iter().all(|one| one.desired_up == (&*one.id.name == "main")));
 }
+
+#[test]
+fn another_that_needs_it_has_the_standby_of_one_that_a_reload_takes_it_from() {
+    let with_other = |mut specs: Specs| {
+        let mut other = specs.services["main"].clone();
+        other.restart.exit_codes.fatal = vec![1];
+        other.fallback = Some(Arc::from("spare"));
+        specs.services.insert(Arc::from("other"), other);
+        specs
+    };
+    let mut s = Supervisor::new(with_other(specs(vec![])), Persisted::default(), 1, at(0));
+    play(&mut s, at(0), at(15), Duration::from_secs(10));
+    // It gives up at once, while the standby runs for the first.
+    let id = s.resolve("other").expect("it is there").remove(0);
+    let run = s.status(at(15)).into_iter().find(|one| one.id == id).and_then(|one| one.run);
+    exit(&mut s, at(15), run.expect("it runs"));
+    let mut alone = with_other(specs(vec![]));
+    alone.services.get_mut("main").expect("it is there").fallback = None;
+    s.reload(at(15), alone);
+    assert_eq!(play(&mut s, at(15), at(600), Duration::from_secs(10)), []);
+}

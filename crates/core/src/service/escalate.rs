@@ -148,14 +148,20 @@ impl Supervisor {
                 let started = EventKind::StandbyStarted { main: name.to_string() };
                 self.tell_in(now, Some(j), None, incident, started);
             } else if !wanted && stands {
-                match self.next_to_stand_in_for(&fallback) {
-                    Some(other) => {
-                        self.services[j].s.stands_in = Some(other);
-                        self.touch(j);
-                    }
-                    None => self.stand_down(j, Arc::clone(&name), now),
-                }
+                self.hand_over(j, Arc::clone(&name), now);
             }
+        }
+    }
+
+    /// What it stood in for needs it no more: the next one that does has it, or it ends.
+    fn hand_over(&mut self, j: usize, main: Arc<str>, now: Now) {
+        let own = Arc::clone(&self.services[j].id.name);
+        match self.next_to_stand_in_for(&own) {
+            Some(other) => {
+                self.services[j].s.stands_in = Some(other);
+                self.touch(j);
+            }
+            None => self.stand_down(j, main, now),
         }
     }
 
@@ -178,7 +184,7 @@ impl Supervisor {
         let Some(main) = self.services[j].s.stands_in.clone() else { return };
         let own = &self.services[j].id.name;
         if self.fallback_of(&main) != Some(own) {
-            self.stand_down(j, main, now);
+            self.hand_over(j, main, now);
         }
     }
 
