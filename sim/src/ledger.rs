@@ -215,7 +215,7 @@ impl Ledger {
     /// The invariant that was broken, in words.
     pub fn check(&mut self, turn: &Look<'_>, effects: &[Effect]) -> Result<(), String> {
         let Look { now, sup, specs, events, command } = *turn;
-        effects.iter().for_each(|effect| self.trials.note(effect));
+        effects.iter().for_each(|effect| self.trials.note(effect, specs));
         let by_hand = std::mem::take(&mut self.by_hand) || command;
         if events.is_empty() && effects.is_empty() {
             return Ok(());
@@ -227,6 +227,8 @@ impl Ledger {
             check_standby_stays(sup, now, events)?;
         }
         self.check_events(seen)?;
+        // A turn tells of states last: whom the last of a budget ended stands behind those who found it spent.
+        events.iter().for_each(|event| self.trials.held(event));
         let mut done = false;
         for effect in effects {
             if let Effect::Commit(record) = effect {
@@ -286,7 +288,6 @@ impl Ledger {
         let Seen { statuses, specs, .. } = *seen;
         for event in seen.events {
             let Some(id) = &event.service else { continue };
-            self.trials.held(event);
             match &event.kind {
                 EventKind::StopStepTaken { step, action } => {
                     let Some(told) = event.run.and_then(|run| self.runs.get_mut(&run)) else {

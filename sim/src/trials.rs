@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use keepwell_core::event::EventKind;
-use keepwell_core::spec::Limit;
+use keepwell_core::spec::{Limit, Purpose};
 use keepwell_core::supervisor::Outcome;
-use keepwell_core::{Effect, Event, Input, Mono, ProbeId, ServiceId, Specs};
+use keepwell_core::{Effect, Event, Input, Mono, ProbeId, RunId, ServiceId, Specs};
 
 /// See the module.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -15,24 +15,47 @@ pub struct Trials {
     half_open: bool,
     /// Who was ended last since then.
     under: Option<(ServiceId, Mono)>,
-    asked: BTreeMap<ProbeId, ServiceId>,
+    asked: BTreeMap<ProbeId, Asked>,
+    /// How often in a row each check of a run has passed.
+    passes: BTreeMap<(RunId, usize), u32>,
     /// A daemon died in a turn that was about this, so nobody knows how much of it was left.
     lost: bool,
 }
 
+/// An attempt whose answer is not there yet.
+#[derive(Clone, PartialEq, Debug)]
+struct Asked {
+    service: ServiceId,
+    run: RunId,
+    /// Its place in the service's list.
+    check: usize,
+    /// So many passes in a row say that the service works; what is no `live` check never does.
+    enough: Option<u32>,
+}
+
 impl Trials {
     /// Remembers whose checks are tried.
-    pub fn note(&mut self, effect: &Effect) {
-        if let Effect::Probe { probe, listed: Some(_), service, .. } = effect {
-            self.asked.insert(*probe, service.clone());
+    pub fn note(&mut self, effect: &Effect, specs: &Specs) {
+        if let Effect::Probe { probe, listed: Some(check), service, run, .. } = effect {
+            let spec = specs.services.get(&service.name).and_then(|spec| spec.probes.get(*check));
+            let enough = spec.filter(|p| p.purpose == Purpose::Live).map(|p| p.success_threshold);
+            let asked = Asked { service: service.clone(), run: *run, check: *check, enough };
+            self.asked.insert(*probe, asked);
         }
     }
 
-    /// A check that passes may open the budget again.
+    /// A `live` check that passes opens the budget again.
     pub fn tell(&mut self, input: &Input) {
         let Input::Probe { probe, outcome } = input else { return };
-        let service = self.asked.remove(probe);
-        if *outcome == Outcome::Pass && self.under.as_ref().map(|(id, _)| id) == service.as_ref() {
+        let Some(asked) = self.asked.remove(probe) else { return };
+        let passes = self.passes.entry((asked.run, asked.check)).or_default();
+        match outcome {
+            Outcome::Pass => *passes += 1,
+            Outcome::Fail(_) => *passes = 0,
+            Outcome::Unknown(_) => {}
+        }
+        let works = *outcome == Outcome::Pass && asked.enough.is_some_and(|enough| *passes >= enough);
+        if works && self.under.as_ref().is_some_and(|(id, _)| *id == asked.service) {
             self.open();
         }
     }
